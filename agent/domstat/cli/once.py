@@ -1,0 +1,95 @@
+"""``domstat once``: two calls, some time apart, and what they say, on the screen."""
+
+from __future__ import annotations
+
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from domstat.cli.common import EXIT_TROUBLE, EXIT_USAGE, fail, leave
+
+
+class Format(StrEnum):
+    """How the records are shown."""
+
+    TABLE = "table"
+    JSON = "json"
+    INFLUX = "influx"
+
+
+FIRST_DEADLINE_S = 15.0
+"""Somebody is waiting: a large host may take its time, a hung one must not keep them for ever."""
+
+
+def once(
+    uri: Annotated[str, typer.Option(help="libvirt's connection URI; opened read-only.")] = "qemu:///system",
+    interval: Annotated[str, typer.Option(help="Time between the two calls.")] = "2s",
+    format: Annotated[  # noqa: A002 - the option's name
+        Format | None, typer.Option(help="Default: table on a terminal, JSON lines in a pipe.")
+    ] = None,
+) -> None:
+    """Collect twice, INTERVAL apart, and show the second tick: with rates, without configuration or history."""
+    from domstat.settings import Duration
+
+    try:
+        pause = Duration.parse(interval)
+    except ValueError as error:
+        fail(EXIT_USAGE, f'--interval: found "{interval}", expected {error}')
+    shown = format or (Format.TABLE if sys.stdout.isatty() else Format.JSON)
+    _show(_collect_twice(uri, pause), shown)
+    leave(0)
+
+
+def _collect_twice(uri: str, pause: float) -> Any:
+    from domstat import telemetry
+    from domstat.collect.hypervisor import CollectError, Hypervisor
+    from domstat.collect.inventory import Inventory
+    from domstat.collect.stream import Stream, deadline_in
+    from domstat.config import ConfigError, parse
+    from domstat.service import make_block
+
+    telemetry.configure("warning")
+    log = telemetry.get_logger()
+    try:
+        config = parse(f"hosts = [{{ uri = {_toml_text(uri)} }}]\nsinks = []")
+    except ConfigError:
+        fail(EXIT_USAGE, f'--uri: found "{uri}", expected a URI such as "qemu:///system"')
+    host = config.hosts[0]
+    hypervisor = Hypervisor(host.name, uri, log)
+    # Details travel with both ticks: only the second is shown, and it must stand alone.
+    stream = Stream(hypervisor, Inventory(), make_block(host.blocks[0], host), log, details_every_ns=0)
+    try:
+        first = time.monotonic()
+        stream.collect(deadline_in(FIRST_DEADLINE_S))
+        time.sleep(max(0.0, first + pause - time.monotonic()))
+        return stream.collect(deadline_in(FIRST_DEADLINE_S))
+    except CollectError as error:
+        fail(EXIT_TROUBLE, f"{uri}: {error}")
+    except KeyboardInterrupt:
+        leave(130)
+    finally:
+        hypervisor.close()
+
+
+def _toml_text(text: str) -> str:
+    import msgspec
+
+    return msgspec.json.encode(text).decode()  # a JSON string is a TOML string
+
+
+def _show(batch: Any, shown: Format) -> None:
+    from domstat.sink import Finished, SinkContext, load_sink
+
+    sink_class = load_sink("stdout")
+    sink = sink_class(sink_class.Settings(format=str(shown)))
+    try:
+        sink.open(SinkContext("stdout", Path(), None, lambda _record, _reason: None))
+        sink.write([batch])
+    except Finished:
+        pass  # whoever read our output has seen enough
+    finally:
+        sink.close()

@@ -1,0 +1,18 @@
+"""``domstat run``: the agent."""
+
+from __future__ import annotations
+
+from domstat.cli.common import ConfigOption, leave, load_config, on_stop_signals
+
+
+def run(config: ConfigOption = None) -> None:
+    """Run the agent: collect on schedule, hand everything to the sinks, until SIGTERM or Ctrl-C."""
+    from domstat import telemetry
+    from domstat.service import Service
+
+    loaded = load_config(config)
+    telemetry.configure(loaded.agent.log_level)
+    service = Service(loaded, telemetry.get_logger())
+    on_stop_signals(service.stop)
+    service.run()
+    leave(0)

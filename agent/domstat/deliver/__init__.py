@@ -1,0 +1,1 @@
+"""Delivering: what stands between collecting and the sinks."""

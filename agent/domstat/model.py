@@ -1,0 +1,178 @@
+"""What flows: records, batches, stamps and the keys that name a series.
+
+A *tick* is one scheduled collection of a *stream* (one host and one collect block). Its records travel together as a
+:class:`Batch`, through delivery to every sink. Everything here is frozen: a record is made once, by naming, and shared
+by all sinks without a copy. The dictionaries inside are shared too and must not be changed by whoever reads them.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import TypeAlias
+
+from msgspec import Struct
+
+_PARTS = re.compile(r"(/[0-9]+)+\Z")
+
+Value: TypeAlias = int | float | bool | str
+"""One typed parameter's value, as libvirt gave it: integers are exact, up to 2^64-1."""
+
+
+class Kind(StrEnum):
+    """What a record is about."""
+
+    GUEST = "guest"
+    HOST = "host"
+    POOL = "pool"
+    EVENT = "event"
+    GAP = "gap"
+    AGENT = "agent"
+
+
+class Domain(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Which guest a record is about.
+
+    *name* is untrusted text and may change; *uuid* is the identity. *id* is libvirt's domain id, the guest's
+    incarnation: it changes whenever the guest is started anew. None where libvirt gives none (a guest that is off).
+    """
+
+    uuid: str
+    name: str
+    id: int | None = None
+
+
+class Partial(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What libvirt left out of a record: *missing* stats groups, and the age in seconds of what stands in for them."""
+
+    missing: tuple[str, ...]
+    age_s: float | None = None
+
+
+class Event(Struct, frozen=True, gc=False, omit_defaults=True):
+    """A change in a guest's life: *type* (``started``, ``stopped``, ``device-added`` …), libvirt's reason, a device."""
+
+    type: str
+    reason: str | None = None
+    device: str | None = None
+
+
+class Gap(Struct, frozen=True, gc=False, rename={"start": "from", "end": "to"}):
+    """A span without ticks: Unix times in milliseconds, and why."""
+
+    start: int
+    end: int
+    reason: str
+
+
+class Pool(Struct, frozen=True, gc=False):
+    """Which storage pool a record is about."""
+
+    name: str
+
+
+class Stamp(Struct, frozen=True, gc=False):
+    """When a call was made, read once, just before it.
+
+    *time_ms*: wall time in whole milliseconds since 1970, for storage. *boot_ns*: the boot-time clock
+    (CLOCK_BOOTTIME) in nanoseconds, for rates. *boot_id*: the boot which that clock belongs to. *call_ns*: how long
+    the call took.
+    """
+
+    time_ms: int
+    boot_ns: int
+    boot_id: str
+    call_ns: int
+
+
+class Moment(Struct, frozen=True, gc=False):
+    """The estimated moment at which one guest's values were read, on both clocks (see :class:`Stamp`)."""
+
+    time_ms: int
+    boot_ns: int
+    boot_id: str
+
+
+def moment_within(stamp: Stamp, position: int, count: int) -> Moment:
+    """Estimate when the record at *position* of *count* in one answer was read.
+
+    libvirt walks the guests one after the other (about 6 ms each under QEMU), so the values of the last of a thousand
+    are seconds younger than the stamp. The middle of each guest's even share of the call is the best guess. Integer
+    arithmetic, so that a reader of the history computes the very same moment.
+    """
+    offset_ns = stamp.call_ns * (2 * position + 1) // (2 * count)
+    return Moment(stamp.time_ms + offset_ns // 1_000_000, stamp.boot_ns + offset_ns, stamp.boot_id)
+
+
+class Record(Struct, frozen=True, kw_only=True):
+    """One subject at one tick.
+
+    *params* are the typed parameters as libvirt gave them, in libvirt's units, by key (:func:`key_of`). *rates* are
+    per second in base units, *derived* see :mod:`domstat.derive`. *interval_s* is the time since this subject's
+    previous record, None for the first. *labels* and *devices* travel when they change and once an hour, and are None
+    otherwise; *devices* says by device what it is (tap, bridge, path …). *anew* names devices that were plugged anew
+    under an old name since the previous record: their counters began again, though none need have fallen.
+    """
+
+    kind: Kind
+    host: str
+    collect: str
+    time_ms: int
+    domain: Domain | None = None
+    labels: dict[str, str] | None = None
+    devices: dict[str, dict[str, str]] | None = None
+    interval_s: float | None = None
+    partial: Partial | None = None
+    anew: tuple[str, ...] | None = None
+    params: dict[str, Value]
+    rates: dict[str, float]
+    derived: dict[str, float]
+    event: Event | None = None
+    gap: Gap | None = None
+    pool: Pool | None = None
+
+    @property
+    def subject(self) -> str:
+        """What the record is about within its kind, as text: the last part of its key (host, collect, time, kind, …).
+
+        A guest's uuid, a pool's name; for an event the guest, type and device, since one tick can have several.
+        """
+        parts = [self.domain.uuid if self.domain else ""]
+        if self.pool is not None:
+            parts.append(self.pool.name)
+        if self.event is not None:
+            parts += [self.event.type, self.event.device or ""]
+        return "/".join(part for part in parts if part)
+
+
+class Batch(Struct, frozen=True, kw_only=True):
+    """All records of one tick of one stream, in the order of the answer."""
+
+    host: str
+    collect: str
+    stamp: Stamp
+    records: tuple[Record, ...]
+
+    @property
+    def stream(self) -> tuple[str, str]:
+        """The stream's name: (host, collect block)."""
+        return (self.host, self.collect)
+
+
+def key_of(field: str, device: str | None) -> str:
+    """Write a series' field and device as one key: ``cpu.time``, ``block.wr.bytes[vda]``."""
+    return field if device is None else f"{field}[{device}]"
+
+
+def whole_device(device: str | None) -> str | None:
+    """Return the device that *device* is a part of: ``vda`` for ``vda/0``; itself where it is whole."""
+    return _PARTS.sub("", device) if device else device
+
+
+def split_key(key: str) -> tuple[str, str | None]:
+    """Take a key apart again; the inverse of :func:`key_of` for every field name libvirt can give.
+
+    The first bracket ends the field, since field names have none; a device may contain anything.
+    """
+    field, bracket, rest = key.partition("[")
+    return (field, rest[:-1]) if bracket and rest.endswith("]") else (key, None)

@@ -1,0 +1,150 @@
+"""Rates: a pure function of two samples of one epoch.
+
+A guest's counters begin anew with its incarnation (libvirt's domain id), all of them at once: after a restart some
+counter may be higher by chance, so a falling one is not the only sign. Within an incarnation a device's counters begin
+anew when one of them falls, or when the device was re-plugged under its old name; again all of that device at once.
+Nothing is emitted across such a border: no negative rate, no spike.
+
+What an answer leaves out neither advances nor clears what is known of it: the next rate of that field is taken over
+the field's own elapsed time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from operator import itemgetter, sub
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+from domstat.catalog import FieldKind, look_up
+from domstat.model import Moment, Value, split_key, whole_device
+
+Number: TypeAlias = int | float
+
+
+class Breaks(Struct, frozen=True, gc=False):
+    """What the values themselves cannot tell about a sample.
+
+    *missing* names the stats groups libvirt left something out of: what was known of their counters stays known. A
+    counter that is absent for any other reason is gone, with its device. *devices* are those known to have been
+    plugged anew since the sample before, though no counter need have fallen.
+    """
+
+    missing: frozenset[str] = frozenset()
+    devices: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.devices)
+
+
+NO_BREAKS = Breaks()
+
+
+class Older(Struct, frozen=True, gc=False):
+    """A counter that the newest sample lacks: its last known value and when that was read."""
+
+    value: Number
+    moment: Moment
+
+
+class Shape:
+    """The counters among one set of keys, prepared once for every sample that has exactly these keys."""
+
+    __slots__ = ("counters", "epochs", "factors", "keys", "pick")
+
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        self.keys = keys
+        fields = [(key, look_up(name), device) for key, (name, device) in ((key, split_key(key)) for key in keys)]
+        counters = [(key, field, device) for key, field, device in fields if field.kind is FieldKind.COUNTER]
+        self.counters = [key for key, _, _ in counters]
+        self.factors = [field.rate_factor for _, field, _ in counters]
+        self.epochs = [(field.group, whole_device(device)) for _, field, device in counters]
+        """Per counter, what begins anew together: (stats group, device with all its parts)."""
+        self.pick = _picker(self.counters)
+
+
+class Baseline(Struct, frozen=True, gc=False):
+    """The last known value of every counter of one subject: what the next rates are taken against.
+
+    *values* are those of the newest sample, read at *moment*, in the order of its *shape*; *older* holds the counters
+    that the newest sample lacked.
+    """
+
+    incarnation: int | None
+    moment: Moment
+    shape: Shape
+    values: tuple[Number, ...]
+    older: dict[str, Older]
+
+
+def _picker(names: list[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """Return a function that takes the values of *names* out of a mapping: itemgetter, made regular below two."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda mapping: tuple(mapping[name] for name in names)
+
+
+def elapsed_ns(before: Moment, now: Moment) -> int:
+    """Time between two moments: by the boot-time clock within one boot, by wall time across a boot of the host."""
+    if before.boot_id == now.boot_id:
+        return now.boot_ns - before.boot_ns
+    return (now.time_ms - before.time_ms) * 1_000_000
+
+
+def advance(
+    baseline: Baseline | None,
+    shape: Shape,
+    params: Mapping[str, Value],
+    moment: Moment,
+    incarnation: int | None,
+    breaks: Breaks = NO_BREAKS,
+) -> tuple[dict[str, float], Baseline]:
+    """Take the rates of *params* against *baseline*, and the baseline for the next sample.
+
+    *shape* must be the Shape of ``tuple(params)``. Rates are per second in base units, seconds per second for time
+    counters; a counter that has no rate is absent.
+    """
+    values: tuple[Number, ...] = shape.pick(params)
+    if baseline is None or baseline.incarnation != incarnation:
+        return {}, Baseline(incarnation, moment, shape, values, {})
+    if baseline.shape is shape and not baseline.older and not breaks:
+        span = elapsed_ns(baseline.moment, moment)
+        deltas = list(map(sub, values, baseline.values))
+        if span > 0 and (not deltas or min(deltas) >= 0):
+            pairs = zip(deltas, shape.factors, strict=True)
+            rates = [delta * factor / span if delta else 0.0 for delta, factor in pairs]
+            return dict(zip(shape.counters, rates, strict=True)), Baseline(incarnation, moment, shape, values, {})
+    return _advance_each(baseline, shape, values, moment, breaks)
+
+
+def _advance_each(
+    baseline: Baseline, shape: Shape, values: tuple[Number, ...], moment: Moment, breaks: Breaks
+) -> tuple[dict[str, float], Baseline]:
+    """Field by field: what :func:`advance` does when the two samples differ in more than their values."""
+    plugged = {whole_device(device) for device in breaks.devices}
+    known = dict(baseline.older)
+    newest = zip(baseline.shape.counters, baseline.values, strict=True)
+    known.update((key, Older(value, baseline.moment)) for key, value in newest)
+    rows = list(zip(shape.counters, values, shape.factors, shape.epochs, strict=True))
+    anew = {epoch for key, value, _, epoch in rows if key in known and value < known[key].value}
+    rates: dict[str, float] = {}
+    for key, value, factor, epoch in rows:
+        before = known.pop(key, None)
+        if before is None or epoch in anew or epoch[1] in plugged:
+            continue
+        span = elapsed_ns(before.moment, moment)
+        if span > 0:
+            delta = value - before.value
+            rates[key] = delta * factor / span if delta else 0.0
+    older = {key: value for key, value in known.items() if _is_only_missing(key, anew, plugged, breaks.missing)}
+    return rates, Baseline(baseline.incarnation, moment, shape, values, older)
+
+
+def _is_only_missing(
+    key: str, anew: set[tuple[str, str | None]], plugged: set[str | None], missing: frozenset[str]
+) -> bool:
+    """Whether a counter that is not in the sample was left out by libvirt, rather than gone with its device."""
+    name, part = split_key(key)
+    group, device = look_up(name).group, whole_device(part)
+    return group in missing and (group, device) not in anew and device not in plugged

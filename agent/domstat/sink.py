@@ -1,0 +1,148 @@
+"""The contract a sink meets, the errors it may raise, and how sinks are found.
+
+A sink is any class with these members; nothing is inherited::
+
+    class MySink:
+        Settings = MySettings                  # a msgspec.Struct; the [[sinks]] table is decoded into it
+        def __init__(self, settings): ...      # keep them; touch nothing yet
+        def open(self, context): ...           # connect, create; may raise Retry or Fatal
+        def write(self, batches): ...          # store all of it, then return
+        def close(self): ...                   # let go; also called when open failed
+
+What the agent promises: the methods are called from one thread, never two at once; no ``write`` before a successful
+``open`` and none after ``close``; batches of a stream come in tick order, each at least once. The agent queues,
+retries, times and counts. What a sink promises: when ``write`` returns, everything in it is durably stored; a record
+that is written again replaces itself, by its key (host, collect, time, kind, subject).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from msgspec import Struct
+
+from domstat.model import Batch, Record
+
+ENTRY_POINT_GROUP = "domstat.sinks"
+
+
+class SinkError(Exception):
+    """What a sink raises to tell the agent what to do next.
+
+    ├── Retry    assume nothing was stored; the same batches come again
+    ├── Reject   everything else was stored; these records never will be
+    └── Fatal    no retry helps; the sink is stopped until the configuration is loaded again
+        └── Finished  whoever read it has gone; the sink is done, and that is no fault
+    """
+
+
+class Retry(SinkError):
+    """Nothing was stored; try again, not before *after* seconds if the sink knows a time."""
+
+    def __init__(self, message: str, after: float | None = None) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+class Rejected(Struct, frozen=True):
+    """A record that its sink will never take, and why."""
+
+    batch: Batch
+    record: Record
+    reason: str
+
+
+class Reject(SinkError):
+    """All but *items* was stored."""
+
+    def __init__(self, items: Iterable[tuple[Batch, Record, str]]) -> None:
+        self.items = tuple(Rejected(*item) for item in items)
+        first = f", the first because {self.items[0].reason}" if self.items else ""
+        super().__init__(f"{len(self.items)} records rejected{first}")
+
+
+class Fatal(SinkError):
+    """No retry helps: a wrong token, a file of a newer version."""
+
+
+class Finished(Fatal):
+    """Nobody reads any more (a closed pipe): the sink has nothing left to do."""
+
+
+class SinkContext(Struct, frozen=True):
+    """What the agent gives a sink when it is opened.
+
+    *name* is the sink's configured name, *state_dir* where relative paths begin, *log* a structlog logger with the
+    sink's name bound. *reject_part* is called for what had to be left out of a record that was otherwise stored.
+    """
+
+    name: str
+    state_dir: Path
+    log: Any
+    reject_part: Callable[[Record, str], None]
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """See the module's text."""
+
+    Settings: ClassVar[type[Struct]]
+
+    def __init__(self, settings: Any) -> None: ...
+
+    def open(self, context: SinkContext) -> None:
+        """Get ready to write. Raises Retry (later it may work) or Fatal."""
+
+    def write(self, batches: Sequence[Batch]) -> None:
+        """Store all of *batches*, durably. Raises Retry, Reject or Fatal; anything else counts as Retry."""
+
+    def close(self) -> None:
+        """Let go of everything; never raises, may come twice."""
+
+
+@runtime_checkable
+class ClaimsFiles(Protocol):
+    """A sink class that says which files it writes, so that two sinks on one file are refused before either opens."""
+
+    @staticmethod
+    def claims(settings: Any, state_dir: Path) -> Iterable[Path]:
+        """Name the files a sink with *settings* writes."""
+
+
+class UnknownSinkError(LookupError):
+    """There is no sink of that type."""
+
+
+class BrokenSinkError(Exception):
+    """The sink is installed but cannot be loaded."""
+
+
+def find_sinks() -> dict[str, EntryPoint]:
+    """Find every installed sink, shipped or not, by its type's name; loads none of them."""
+    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def load_sink(type_name: str) -> type[Sink]:
+    """Import the sink class that *type_name* names.
+
+    Raises UnknownSinkError (saying which name is nearest) or BrokenSinkError (saying why it does not load).
+    """
+    found = find_sinks()
+    point = found.get(type_name)
+    if point is None:
+        near = get_close_matches(type_name, found, n=1)
+        hint = f'; did you mean "{near[0]}"?' if near else ""
+        there = ", ".join(sorted(found)) or "none"
+        raise UnknownSinkError(f'no sink of type "{type_name}" is installed (there are: {there}){hint}')
+    try:
+        loaded = point.load()
+    except Exception as error:  # whatever a stranger's module raises while it is imported
+        raise BrokenSinkError(f'the sink "{type_name}" ({point.value}) cannot be loaded: {error!r}') from error
+    missing = [name for name in ("Settings", "open", "write", "close") if not hasattr(loaded, name)]
+    if missing:
+        raise BrokenSinkError(f'the sink "{type_name}" ({point.value}) lacks {", ".join(missing)}')
+    return loaded  # type: ignore[no-any-return]  # checked just above, as far as it can be

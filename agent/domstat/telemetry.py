@@ -1,0 +1,60 @@
+"""Logging: constant event names, facts as keys; readable on a terminal, JSON lines otherwise; on stderr.
+
+Levels are by what an operator does: error, somebody must act; warning, something is lacking but nothing is lost;
+info, one event a tick with its figures; debug, for those who look for a fault.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+from domstat.text import printable
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+class _Stderr:
+    """Whatever sys.stderr is at the moment: a live table on the terminal puts itself in between."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def _make_printable(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Guests' names and libvirt's messages are untrusted text; a terminal must not obey them."""
+    return {key: printable(value, 1000) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def configure(level: str) -> None:
+    """Set up logging for the process, from *level* up; see LEVELS."""
+    on_terminal = sys.stderr.isatty()
+    renderer: list[Any] = (
+        [_make_printable, structlog.dev.ConsoleRenderer(colors=True)]
+        if on_terminal
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S" if on_terminal else "iso", utc=not on_terminal),
+            *renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.PrintLoggerFactory(file=_Stderr()),  # type: ignore[arg-type]
+        cache_logger_on_first_use=True,
+    )
+    # APScheduler warns of every skipped tick; the service counts and says so itself.
+    logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
+
+
+def get_logger() -> Any:
+    """Return the logger that everything else is bound to."""
+    return structlog.get_logger()

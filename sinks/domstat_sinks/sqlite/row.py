@@ -1,0 +1,118 @@
+"""A head row's blob: a tick's values as compressed planes of bytes, with a checksum.
+
+The values, 64 bits each, are cut into *parts* of ``PART_RECORDS`` records, so that reading one guest does not unpack
+them all. In a part each value is replaced by its difference to the base row's (zigzag, so that small differences of
+either sign are small numbers), then the bytes are sorted by significance, which leaves long runs of zeros, then
+deflated at the fastest level. The whole is msgpack behind a CRC-32.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, TypeAlias
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from domstat.model import Event, Gap, Partial
+
+Words: TypeAlias = "np.ndarray[Any, np.dtype[np.uint64]]"
+
+CODEC_PLANES = 1
+"""Byte planes of differences, raw deflate."""
+
+PART_RECORDS = 64
+
+_ONE = np.uint64(1)
+_TOP = np.uint64(63)
+_RAW_DEFLATE = -15
+
+
+class Extra(Struct, frozen=True, omit_defaults=True):
+    """What a record has beside its values."""
+
+    partial: Partial | None = None
+    anew: tuple[str, ...] | None = None
+
+
+class Other(Struct, frozen=True, omit_defaults=True):
+    """A record that has no values: an event, a gap."""
+
+    kind: str
+    uuid: str | None = None
+    name: str | None = None
+    incarnation: int | None = None
+    event: Event | None = None
+    gap: Gap | None = None
+
+
+class Body(Struct, frozen=True, array_like=True):
+    """A blob, unpacked once: *base* is the id of the row these are differences to, 0 for none."""
+
+    codec: int
+    base: int
+    parts: list[bytes]
+    extras: dict[int, Extra]
+    others: list[Other]
+
+
+class DamagedError(Exception):
+    """A row's blob is not what was written."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Body)
+
+
+def encode(
+    words: Words, lengths: list[int], base: tuple[int, Words] | None, extras: dict[int, Extra], others: list[Other]
+) -> bytes:
+    """Make a blob of *words*, of which each record has as many as *lengths* says; *base* is (row id, its words)."""
+    changed = words if base is None else words - base[1]  # wraps around at 2^64, which is what undoes it again
+    folded = (changed << _ONE) ^ (np.uint64(0) - (changed >> _TOP))
+    parts = [_deflate(folded[start:end]) for start, end in part_bounds(lengths)]
+    body = _encoder.encode(Body(CODEC_PLANES, base[0] if base else 0, parts, extras, others))
+    return zlib.crc32(body).to_bytes(4, "big") + body
+
+
+def part_bounds(lengths: list[int]) -> list[tuple[int, int]]:
+    """Return where each part's words begin and end."""
+    bounds = []
+    start = 0
+    for i in range(0, len(lengths), PART_RECORDS):
+        end = start + sum(lengths[i : i + PART_RECORDS])
+        bounds.append((start, end))
+        start = end
+    return bounds
+
+
+def _deflate(words: Words) -> bytes:
+    planes = words.view(np.uint8).reshape(-1, 8).T.tobytes()
+    # Not zlib.compress: the whole blob has its checksum already.
+    packer = zlib.compressobj(1, zlib.DEFLATED, _RAW_DEFLATE)
+    return packer.compress(planes) + packer.flush()
+
+
+def open_blob(blob: bytes) -> Body:
+    """Check a blob and take it apart, its parts still packed. Raises DamagedError."""
+    if zlib.crc32(blob[4:]) != int.from_bytes(blob[:4], "big"):
+        raise DamagedError("its checksum is wrong")
+    try:
+        body = _decoder.decode(blob[4:])
+    except msgspec.DecodeError as error:
+        raise DamagedError(str(error)) from error
+    if body.codec != CODEC_PLANES:
+        raise DamagedError(f"it has codec {body.codec}, which this version does not know")
+    return body
+
+
+def unpack_part(packed: bytes, base: Words | None) -> Words:
+    """Unpack one part; *base* are the base row's words of the same part. Raises DamagedError."""
+    try:
+        planes = np.frombuffer(zlib.decompress(packed, _RAW_DEFLATE), dtype=np.uint8)
+    except zlib.error as error:
+        raise DamagedError(str(error)) from error
+    folded = np.ascontiguousarray(planes.reshape(8, -1).T).view(np.uint64).reshape(-1)
+    changed = (folded >> _ONE) ^ (np.uint64(0) - (folded & _ONE))
+    return changed if base is None else changed + base

@@ -1,0 +1,122 @@
+"""The sink: settings, the one lock, and what SQLite's errors mean to the agent."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Annotated, ClassVar
+
+from msgspec import Meta, Struct
+
+from domstat.history import History, HistoryError
+from domstat.model import Batch
+from domstat.sink import Fatal, Retry, SinkContext
+from domstat_sinks.sqlite import reader, writer
+
+
+class SqliteSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Keeps everything that is collected in one SQLite file: the history that questions are asked of."""
+
+    path: Annotated[str, Meta(description="The file; a relative path is below the state directory.", min_length=1)] = (
+        "history.db"
+    )
+
+
+class SqliteSink:
+    """Writes the history. See :mod:`.schema` for the file."""
+
+    Settings: ClassVar[type[Struct]] = SqliteSettings
+
+    def __init__(self, settings: SqliteSettings) -> None:
+        self._settings = settings
+        self._path: Path | None = None
+        self._lock: IO[bytes] | None = None
+        self._writer: writer.Writer | None = None
+
+    @staticmethod
+    def claims(settings: SqliteSettings, state_dir: Path) -> Iterable[Path]:
+        """Name the file, so that two sinks never write one."""
+        return [state_dir / settings.path]
+
+    @staticmethod
+    @contextlib.contextmanager
+    def history(settings: SqliteSettings, state_dir: Path) -> Iterator[History]:
+        """Open the file for reading. Raises HistoryError."""
+        path = state_dir / settings.path
+        try:
+            connection = reader.connect(path)
+        except (sqlite3.Error, OSError, ValueError) as error:
+            raise HistoryError(f"{path}: {error}") from error
+        try:
+            yield reader.SqlHistory(connection, path)
+        finally:
+            connection.close()
+
+    def open(self, context: SinkContext) -> None:
+        """Open or make the file. Raises Fatal for what no waiting mends, Retry for the rest."""
+        self._path = context.state_dir / self._settings.path
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._take_lock(self._path)
+            _create_private(self._path)
+            self._writer = writer.Writer(self._path)
+        except writer.ForeignFileError as error:
+            raise Fatal(f"{self._path}: {error}") from error
+        except (sqlite3.Error, OSError) as error:
+            raise Retry(f"{self._path} cannot be opened: {_cause(error)}") from error
+
+    def write(self, batches: Sequence[Batch]) -> None:
+        """Store *batches* in one transaction. Raises Retry; nothing is stored then."""
+        if self._writer is None or self._path is None:
+            raise Retry("the file is not open")
+        try:
+            if not self._writer.is_in_place():
+                self._writer.close()
+                _create_private(self._path)
+                self._writer = writer.Writer(self._path)
+            self._writer.write(batches)
+        except writer.ForeignFileError as error:
+            raise Fatal(f"{self._path}: {error}") from error
+        except (sqlite3.Error, OSError) as error:
+            raise Retry(f"{self._path} cannot be written: {_cause(error)}") from error
+
+    def close(self) -> None:
+        """Close the file and let go of its lock."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _take_lock(self, path: Path) -> None:
+        """Lock the file against other writers.
+
+        By a file beside it: closing a second handle on the database itself would drop SQLite's own locks.
+        """
+        if self._lock is not None:
+            return
+        beside = path.with_name(path.name + ".lock")
+        _create_private(beside)
+        lock = beside.open("wb")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise Fatal(f"{path} is being written by another sink or agent; give each its own path") from None
+        self._lock = lock
+
+
+def _create_private(path: Path) -> None:
+    """Make the file, readable by its owner alone, before SQLite would make it readable by all."""
+    flags = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, flags | os.O_EXCL, 0o600))
+
+
+def _cause(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -1,0 +1,225 @@
+"""Writing: one head row a tick, committed durably, with the shapes and layouts that it needs.
+
+Everything remembered between ticks only saves work: after any failure it is forgotten, and the file alone counts.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from domstat.model import Batch, Record, Stamp
+from domstat_sinks.sqlite import row, schema
+from domstat_sinks.sqlite.layout import Entry, Shape, Shapes, entry_of
+from domstat_sinks.sqlite.numbers import Numbers
+from domstat_sinks.sqlite.stored import Store
+
+BUSY_TIMEOUT_S = 1.0
+"""Nobody else writes, but a checkpoint may wait for a reader's last page."""
+
+DETAILS_REMEMBERED_MAX = 10_000
+"""Guests whose labels and devices are remembered as stored; beyond that all are looked up again."""
+
+
+class ForeignFileError(Exception):
+    """The file is not a history, or one of a newer version."""
+
+
+class _Base(Struct):
+    """The row that the next rows of a stream are differences to."""
+
+    id: int
+    layout: int
+    words: Any
+    rows: int
+
+
+class Writer:
+    """The one writing connection."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_S)
+        try:
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            if type(error) is sqlite3.DatabaseError:  # "file is not a database", "malformed"
+                raise ForeignFileError(f"{error}; set the file aside and start again") from error
+            raise
+        except ForeignFileError:
+            self._connection.close()
+            raise
+        self._inode = path.stat().st_ino
+        self._shapes = Shapes()
+        self._numbers = Numbers(self._connection)
+        self._forget()
+
+    def _prepare(self) -> None:
+        (application,) = self._connection.execute("PRAGMA application_id").fetchone()
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if tables and application != schema.APPLICATION_ID:
+            raise ForeignFileError("this is an SQLite file, but not a history; choose another path")
+        if version > schema.SCHEMA_VERSION:
+            raise ForeignFileError(f"written by a newer domstat (schema {version}); upgrade domstat to write it")
+        self._connection.executescript(schema.OPEN_PRAGMAS)
+        if not tables:
+            self._connection.executescript(
+                f"BEGIN IMMEDIATE; {schema.TABLES} {schema.VIEWS}"
+                f"PRAGMA application_id = {schema.APPLICATION_ID};"
+                f"PRAGMA user_version = {schema.SCHEMA_VERSION}; COMMIT"
+            )
+
+    def is_in_place(self) -> bool:
+        """Whether the path still leads to the open file; one that was removed takes everything written with it."""
+        try:
+            return self._path.stat().st_ino == self._inode
+        except FileNotFoundError:
+            return False
+
+    def write(self, batches: Iterable[Batch]) -> None:
+        """Store *batches* in one transaction. Raises sqlite3.Error; nothing is stored then."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            for batch in batches:
+                self._write_batch(batch)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._forget()
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def close(self) -> None:
+        """Close the file; the last one out folds the WAL into it."""
+        self._connection.close()
+
+    def _forget(self) -> None:
+        """Drop what is remembered of the file: a transaction that was rolled back took its numbers with it."""
+        self._numbers.forget()
+        self._details: dict[tuple[int, str], tuple[str, str]] = {}
+        self._layouts: dict[int, tuple[list[tuple[Entry, Shape]], int]] = {}
+        self._bases: dict[int, _Base] = {}
+
+    def _write_batch(self, batch: Batch) -> None:
+        stream = self._numbers.stream(batch.stream)
+        found = self._connection.execute(
+            "SELECT id FROM head WHERE stream = ? AND time_ms = ?", (stream, batch.stamp.time_ms)
+        ).fetchone()
+        if found is not None:
+            batch = self._merge(stream, found[0], batch)
+        self._insert(stream, batch, found[0] if found else None)
+        for record in batch.records:
+            if record.labels is not None and record.domain is not None:
+                self._write_detail(stream, record.domain.uuid, record)
+
+    def _insert(self, stream: int, batch: Batch, head_id: int | None) -> None:
+        """Write a batch as a new row, or, with *head_id*, in place of that row, which has no base then."""
+        valued = [record for record in batch.records if record.params]
+        packed = [self._pack(record) for record in valued]
+        words = np.frombuffer(b"".join([words for _, words in packed]), dtype="<u8")
+        pairs = zip(valued, packed, strict=True)
+        layout = self._layout(stream, [(entry_of(record), shape) for record, (shape, _) in pairs])
+        base = self._base(stream, layout) if head_id is None else None
+        extras = {
+            position: row.Extra(record.partial, record.anew)
+            for position, record in enumerate(valued)
+            if record.partial is not None or record.anew is not None
+        }
+        others = [_other(record) for record in batch.records if not record.params]
+        lengths = [len(shape.columns) for shape, _ in packed]
+        blob = row.encode(words, lengths, (base.id, base.words) if base else None, extras, others)
+        stamp = batch.stamp
+        cursor = self._connection.execute(
+            "INSERT OR REPLACE INTO head (id, stream, time_ms, boot_ns, boot_id, call_ns, layout, blob)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                head_id,
+                stream,
+                stamp.time_ms,
+                stamp.boot_ns,
+                self._numbers.boot(stamp.boot_id),
+                stamp.call_ns,
+                layout,
+                blob,
+            ),
+        )
+        if head_id is None and base is None:
+            assert cursor.lastrowid is not None  # noqa: S101 - a row was inserted
+            self._bases[stream] = _Base(cursor.lastrowid, layout, words, 1)
+
+    def _base(self, stream: int, layout: int) -> _Base | None:
+        base = self._bases.get(stream)
+        if base is None or base.layout != layout or base.rows >= schema.KEYFRAME_EVERY:
+            return None
+        base.rows += 1
+        return base
+
+    def _pack(self, record: Record) -> tuple[Shape, bytes]:
+        shape = self._shapes.of(record)
+        try:
+            return shape, shape.packer.pack(*self._values(record, shape))
+        except struct.error:  # a value of another type than its field had before, or has by the catalogue
+            shape = self._shapes.refit(record)
+            return shape, shape.packer.pack(*self._values(record, shape))
+
+    def _values(self, record: Record, shape: Shape) -> Iterable[Any]:
+        if not shape.texts:
+            return record.params.values()
+        values = list(record.params.values())
+        for position in shape.texts:
+            values[position] = self._numbers.text(str(values[position]))
+        return values
+
+    def _layout(self, stream: int, entries: list[tuple[Entry, Shape]]) -> int:
+        last = self._layouts.get(stream)
+        if last is not None and last[0] == entries:
+            return last[1]
+        layout = self._numbers.layout(entries)
+        self._layouts[stream] = (entries, layout)
+        return layout
+
+    def _write_detail(self, stream: int, uuid: str, record: Record) -> None:
+        """Store labels and devices if they are not what is stored already."""
+        now = (msgspec.json.encode(record.labels).decode(), msgspec.json.encode(record.devices or {}).decode())
+        key = (stream, uuid)
+        if self._details.get(key) != now:
+            last = self._connection.execute(
+                "SELECT labels, devices FROM detail WHERE stream = ? AND uuid = ? AND time_ms <= ?"
+                " ORDER BY time_ms DESC LIMIT 1",
+                (*key, record.time_ms),
+            ).fetchone()
+            if last != now:
+                row_ = (*key, record.time_ms, *now)
+                self._connection.execute("INSERT OR REPLACE INTO detail VALUES (?, ?, ?, ?, ?)", row_)
+            if len(self._details) >= DETAILS_REMEMBERED_MAX:
+                self._details.clear()
+            self._details[key] = now
+
+    def _merge(self, stream: int, head_id: int, batch: Batch) -> Batch:
+        """Lay *batch* over the stored row of its time: a record that comes again replaces itself, the others stay.
+
+        The row may be the base of later ones; these are written anew, plain, before it changes.
+        """
+        store = Store(self._connection)
+        stored = store.batch(head_id)
+        for dependent in store.dependents(head_id):
+            self._insert(stream, store.batch(dependent), dependent)
+        self._bases.pop(stream, None)
+        fresh = {(record.kind, record.subject): record for record in batch.records}
+        kept = [fresh.pop((record.kind, record.subject), record) for record in stored.records]
+        stamp = Stamp(stored.stamp.time_ms, stored.stamp.boot_ns, stored.stamp.boot_id, stored.stamp.call_ns)
+        return Batch(host=batch.host, collect=batch.collect, stamp=stamp, records=(*kept, *fresh.values()))
+
+
+def _other(record: Record) -> row.Other:
+    entry = entry_of(record)
+    return row.Other(entry.kind, entry.uuid, entry.name, entry.incarnation, record.event, record.gap)
