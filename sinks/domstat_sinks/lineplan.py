@@ -1,0 +1,131 @@
+"""How line protocol is put together: a plan per set of keys, so that a record costs little more than its numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, TypeAlias
+
+from domstat.catalog import ValueType, look_up
+from domstat.model import Kind, split_key
+from domstat_sinks.escape import escape_name
+
+TAGS_HERE = b"\0"
+"""Stands for the tags that all of a record's lines share, until they are known; no escaped name has one."""
+
+_TYPES: dict[ValueType, tuple[tuple[type, ...], bytes]] = {
+    ValueType.I64: ((int,), b"i"),
+    ValueType.U64: ((int,), b"i"),
+    ValueType.F64: ((float, int), b""),
+    ValueType.BOOL: ((bool,), b""),
+    ValueType.TEXT: ((str,), b""),
+}
+"""What a value of each of the catalogue's types must be, and what is written after it."""
+
+_Lines: TypeAlias = dict[tuple[str, str | None], dict[str, tuple[int, bytes]]]
+"""By measurement and device: each field's name with the position of its value and what is written after it."""
+
+
+class Plan:
+    """How records with one set of keys and types are written: everything but the values, prepared once.
+
+    The text is *pieces* with a value in every second place; *pick* brings a record's values (parameters, rates,
+    derived, time) into the order of those places.
+    """
+
+    __slots__ = ("integers", "pick", "pieces", "places", "refused", "texts")
+
+    def __init__(
+        self,
+        kind: Kind,
+        params: tuple[str, ...],
+        types: tuple[type, ...],
+        rates: tuple[str, ...],
+        derived: tuple[str, ...],
+    ) -> None:
+        self.refused: list[str] = []
+        """Why some parameters cannot be written."""
+        self.pieces: list[bytes] = []
+        lines: _Lines = {}
+        for position, (key, type_) in enumerate(zip(params, types, strict=True)):
+            accepted, suffix = _types_of(key, type_)
+            if type_ in accepted:
+                self._add(lines, kind, key, "", (position, suffix))
+            else:
+                self.refused.append(f"{key}: {type_.__name__} where the catalogue says {accepted[0].__name__}")
+        for position, key in enumerate(rates, len(params)):
+            self._add(lines, kind, key, ".rate", (position, b""))
+        for position, key in enumerate(derived, len(params) + len(rates)):
+            self._add(lines, kind, key, "", (position, b""))
+        time = len(params) + len(rates) + len(derived)
+        self.places = self._write(lines, time)
+        """Place by place, the position of its value."""
+        are_texts = {position for position, type_ in enumerate(types) if type_ is str}
+        self.texts = [(place, position) for place, position in enumerate(self.places) if position in are_texts]
+        """Places that are filled with a text, and the text's position among the values."""
+        # A text's place is held by the time, a number, until the numbers are written.
+        self.pick = _picker([time if position in are_texts else position for position in self.places])
+        self.integers = _picker([position for position, type_ in enumerate(types) if type_ is int])
+
+    def _add(self, lines: _Lines, kind: Kind, key: str, ending: str, value: tuple[int, bytes]) -> None:
+        field, device = split_key(key)
+        word = field.partition(".")[0] if kind is Kind.GUEST else str(kind)
+        name = field + ending if field + ending != "time" else "time.value"  # InfluxDB's own
+        fields = lines.setdefault((f"domstat_{word}", device), {})
+        if name in fields:
+            self.refused.append(f"{key}: there is a {name} already")
+        else:
+            fields[name] = value
+
+    def _write(self, lines: _Lines, time: int) -> list[int]:
+        """Write the pieces; return, place by place, the positions of the values that stand between them."""
+        places: list[int] = []
+        text = b""
+        for (measurement, device), fields in lines.items():
+            text += write_head(measurement, {} if device is None else {"device": device})
+            for name, (position, suffix) in fields.items():
+                self.pieces += [text + write_name(name) + b"=", b""]
+                places.append(position)
+                text = suffix + b","
+            self.pieces += [text[:-1] + b" ", b""]
+            places.append(time)
+            text = b"\n"
+        self.pieces.append(text)
+        return places
+
+
+plan_of = lru_cache(maxsize=4096)(Plan)
+"""The plan for a kind and keys (see :class:`Plan`); guests alike share theirs."""
+
+
+def write_head(measurement: str, tags: dict[str, str]) -> bytes:
+    """Write what stands before a line's fields."""
+    return write_name(measurement) + write_tags(tags) + TAGS_HERE + b" "
+
+
+def write_tags(tags: Mapping[str, str]) -> bytes:
+    """Write tags, each with its comma, in the order that spares InfluxDB the sorting."""
+    return b"".join(b"," + write_name(name) + b"=" + write_name(value) for name, value in sorted(tags.items()))
+
+
+def write_name(name: str) -> bytes:
+    """Write a measurement, a tag or a field's name."""
+    return re.sub(r"([, =])", r"\\\1", escape_name(name)).encode()
+
+
+def write_text(text: str) -> bytes:
+    """Write a text as a field's value."""
+    return b'"' + escape_name(text).replace('"', '\\"').encode() + b'"'
+
+
+def _types_of(key: str, found: type) -> tuple[tuple[type, ...], bytes]:
+    field = look_up(split_key(key)[0])
+    return _TYPES[field.type] if field.known else ((found,), b"i" if found is int else b"")
+
+
+def _picker(positions: list[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    if len(positions) > 1:
+        return itemgetter(*positions)
+    return lambda values: [values[position] for position in positions]
