@@ -7,7 +7,6 @@ is that text.
 from __future__ import annotations
 
 import os
-import re
 import socket
 import tomllib
 from collections.abc import Iterable, Iterator
@@ -30,6 +29,9 @@ DEADLINE_SHARE = 0.4
 DEADLINE_MIN_S = 2.0
 """A worker's start, its connection and a first answer fit in this; below it a healthy host would be killed for ever."""
 
+INTERVAL_MIN_S = 0.1
+"""A call takes some milliseconds a guest; what is asked more often than this is a slip of the finger."""
+
 SLOW_INTERVAL_S = 60.0
 """The slow half of the plan "light"."""
 
@@ -47,7 +49,8 @@ class AgentSettings(Struct, frozen=True, forbid_unknown_fields=True):
         str | None,
         Meta(
             description="Where the history is kept; relative paths in this file are below it. Default: "
-            "/var/lib/domstat, without root $XDG_STATE_HOME/domstat."
+            "/var/lib/domstat, without root $XDG_STATE_HOME/domstat.",
+            examples=["/var/lib/domstat"],
         ),
     ] = None
     interval: Annotated[
@@ -72,10 +75,15 @@ class CollectSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     groups: Annotated[
         tuple[Group, ...],
-        Meta(description="Stats groups by virsh's names; a group belongs to one block of its host."),
+        Meta(
+            description="Stats groups by virsh's names; a group belongs to one block of its host.",
+            examples=[_CORE],
+        ),
     ]
     name: Annotated[str, Meta(description="Names the block in every record.", min_length=1)] = "default"
-    interval: Annotated[Duration | None, Meta(description="How often. Default: the agent's interval.")] = None
+    interval: Annotated[
+        Duration | None, Meta(description="How often. Default: the agent's interval.", examples=["10s"])
+    ] = None
     backing: Annotated[bool, Meta(description="Ask for every layer of disks' backing chains too.")] = False
     internals: Annotated[
         bool,
@@ -89,13 +97,17 @@ class HostSettings(Struct, frozen=True, forbid_unknown_fields=True):
     uri: Annotated[str, Meta(description="libvirt's connection URI; it is opened read-only.")] = "qemu:///system"
     name: Annotated[
         str | None,
-        Meta(description="Names the host in every record. Default: the URI's host, or this machine's name."),
+        Meta(
+            description="Names the host in every record. Default: the URI's host, or this machine's name.",
+            examples=["kvm1"],
+        ),
     ] = None
     deadline: Annotated[
         Duration | None,
         Meta(
             description="How long to wait for an answer before the worker is killed and started anew. "
-            "Default: 0.4 of the interval, at least 2s."
+            "Default: 0.4 of the interval, at least 2s.",
+            examples=["4s"],
         ),
     ] = None
     domains: Annotated[
@@ -197,12 +209,14 @@ def parse(text: str, path: Path | None = None) -> Config:
     """Decode and check a configuration's text. Raises ConfigError."""
     try:
         file = decode(tomllib.loads(text), _File)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(path, [Problem("", f"is not TOML: {error}")]) from error
     except SettingsError as error:
         raise ConfigError(path, error.problems) from error
-    state_dir = Path(file.agent.state_dir).expanduser() if file.agent.state_dir else _default_state_dir()
     problems: list[Problem] = []
+    state_dir = _state_dir(file.agent.state_dir, problems)
+    if file.agent.interval < INTERVAL_MIN_S:
+        problems.append(Problem("agent.interval", _too_often(file.agent.interval)))
     hosts = tuple(_resolve_host(host, file.agent) for host in file.hosts)
     problems += _check_hosts(hosts)
     sinks = list(_resolve_sinks(file.sinks, problems))
@@ -210,6 +224,18 @@ def parse(text: str, path: Path | None = None) -> Config:
     if problems:
         raise ConfigError(path, problems)
     return Config(path, file.agent, state_dir, hosts, tuple(sinks))
+
+
+def _too_often(interval: Duration) -> str:
+    return f'found "{interval}", expected "{Duration(INTERVAL_MIN_S)}" or more'
+
+
+def _state_dir(given: str | None, problems: list[Problem]) -> Path:
+    try:
+        return Path(given).expanduser() if given else _default_state_dir()
+    except RuntimeError as error:  # ~nobody-of-that-name, or no home at all
+        problems.append(Problem("agent.state_dir", f"found {show(given or '')}, which leads nowhere: {error}"))
+        return SYSTEM_STATE_DIR
 
 
 def _default_state_dir() -> Path:
@@ -220,7 +246,10 @@ def _default_state_dir() -> Path:
 
 def host_name(uri: str) -> str:
     """Name a host by its URI: the URI's host, or this machine's name where it has none."""
-    return urlsplit(uri).hostname or socket.gethostname()
+    try:
+        return urlsplit(uri).hostname or socket.gethostname()
+    except ValueError:  # a bracket too few in an IPv6 address; _check_hosts says so
+        return socket.gethostname()
 
 
 def _resolve_host(host: HostSettings, agent: AgentSettings) -> HostConfig:
@@ -248,12 +277,19 @@ def _check_hosts(hosts: tuple[HostConfig, ...]) -> Iterator[Problem]:
     names: set[str] = set()
     for i, host in enumerate(hosts):
         key = f"hosts[{i}]"
-        if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", host.settings.uri):
+        if not _is_uri(host.settings.uri):
             yield Problem(f"{key}.uri", f'found {show(host.settings.uri)}, expected a URI such as "qemu:///system"')
         if host.name in names:
             yield Problem(f"{key}.name", f"found {show(host.name)}, which another host has; give each its own name")
         names.add(host.name)
         yield from _check_blocks(host, key)
+
+
+def _is_uri(text: str) -> bool:
+    try:
+        return bool(urlsplit(text).scheme) and text.isprintable()
+    except ValueError:
+        return False
 
 
 def _check_blocks(host: HostConfig, key: str) -> Iterator[Problem]:
@@ -264,6 +300,10 @@ def _check_blocks(host: HostConfig, key: str) -> Iterator[Problem]:
         if block.name in names:
             yield Problem(f"{where}.name", f"found {show(block.name)}, which another block of this host has")
         names.add(block.name)
+        if "/" in block.name:
+            yield Problem(f"{where}.name", f'found {show(block.name)}, expected a name without "/"')
+        if host.settings.collect and block.interval and block.interval < INTERVAL_MIN_S:
+            yield Problem(f"{where}.interval", _too_often(block.interval))
         if not block.groups:
             yield Problem(f"{where}.groups", f"found an empty list, expected some of {', '.join(GROUPS)}")
         for group in block.groups:
@@ -274,7 +314,7 @@ def _check_blocks(host: HostConfig, key: str) -> Iterator[Problem]:
 
 
 def _resolve_sinks(raw: list[Any], problems: list[Problem]) -> Iterator[SinkConfig]:
-    common_keys = set(SinkCommon.__struct_fields__)
+    common_keys = SinkCommon.__struct_fields__
     for i, table in enumerate(raw):
         key = f"sinks[{i}]"
         try:
@@ -283,7 +323,7 @@ def _resolve_sinks(raw: list[Any], problems: list[Problem]) -> Iterator[SinkConf
             common = decode({name: table[name] for name in table if name in common_keys}, SinkCommon, key)
             sink = load_sink(common.type)
             own = {name: value for name, value in table.items() if name not in common_keys}
-            yield SinkConfig(common.name or common.type, common, sink, decode(own, sink.Settings, key))
+            yield SinkConfig(common.name or common.type, common, sink, decode(own, sink.Settings, key, common_keys))
         except SettingsError as error:
             problems += error.problems
         except (UnknownSinkError, BrokenSinkError) as error:
@@ -300,6 +340,10 @@ def _check_sinks(sinks: list[SinkConfig], state_dir: Path) -> Iterator[Problem]:
         claims = getattr(sink.sink, "claims", None) if isinstance(sink.sink, ClaimsFiles) else None
         paths: Iterable[Path] = claims(sink.settings, state_dir) if claims else ()
         for path in paths:
-            owner = owners.setdefault(path.resolve(), sink.name)
+            try:
+                owner = owners.setdefault(path.resolve(), sink.name)
+            except (OSError, ValueError, RuntimeError) as error:
+                yield Problem(f"sinks[{i}].path", f"found {show(str(path))}, which is no path: {error}")
+                continue
             if owner != sink.name:
                 yield Problem(f"sinks[{i}].path", f'found {show(str(path))}, which the sink "{owner}" writes')

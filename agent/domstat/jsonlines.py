@@ -126,5 +126,5 @@ def decode(line: bytes | str) -> Record:
             gap=Gap(read_time(gap["from"]), read_time(gap["to"]), gap["reason"]) if gap else None,
             pool=read.pool or None,
         )
-    except (msgspec.DecodeError, KeyError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError) as error:
         raise ValueError(f"not a domstat record: {error}") from error

@@ -12,7 +12,7 @@ the field's own elapsed time.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from operator import itemgetter, sub
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 from msgspec import Struct
@@ -51,7 +51,7 @@ class Older(Struct, frozen=True, gc=False):
 class Shape:
     """The counters among one set of keys, prepared once for every sample that has exactly these keys."""
 
-    __slots__ = ("counters", "epochs", "factors", "keys", "pick")
+    __slots__ = ("counters", "epochs", "factors", "keys", "pick", "standing")
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         self.keys = keys
@@ -62,6 +62,8 @@ class Shape:
         self.epochs = [(field.group, whole_device(device)) for _, field, device in counters]
         """Per counter, what begins anew together: (stats group, device with all its parts)."""
         self.pick = _picker(self.counters)
+        self.standing = dict.fromkeys(self.counters, 0.0)
+        """The rates of a subject whose counters all stand still."""
 
 
 class Baseline(Struct, frozen=True, gc=False):
@@ -109,13 +111,28 @@ def advance(
     if baseline is None or baseline.incarnation != incarnation:
         return {}, Baseline(incarnation, moment, shape, values, {})
     if baseline.shape is shape and not baseline.older and not breaks:
-        span = elapsed_ns(baseline.moment, moment)
-        deltas = list(map(sub, values, baseline.values))
-        if span > 0 and (not deltas or min(deltas) >= 0):
-            pairs = zip(deltas, shape.factors, strict=True)
-            rates = [delta * factor / span if delta else 0.0 for delta, factor in pairs]
-            return dict(zip(shape.counters, rates, strict=True)), Baseline(incarnation, moment, shape, values, {})
+        rates = _advance_all(baseline, shape, values, elapsed_ns(baseline.moment, moment))
+        if rates is not None:
+            return rates, Baseline(incarnation, moment, shape, values, {})
     return _advance_each(baseline, shape, values, moment, breaks)
+
+
+def _advance_all(baseline: Baseline, shape: Shape, values: tuple[Number, ...], span: int) -> dict[str, float] | None:
+    """Take all rates at once: nearly every record's way. None if something fell, or no time has passed.
+
+    Most counters stand still in most ticks, so a copy of all zeros, filled in where something moved, costs about half
+    of a dictionary made anew.
+    """
+    if span <= 0:
+        return None
+    rates = shape.standing.copy()
+    for key, value, before, factor in zip(shape.counters, values, baseline.values, shape.factors, strict=False):
+        if value != before:
+            delta = value - before
+            if delta < 0:
+                return None
+            rates[key] = delta * factor / span
+    return rates
 
 
 def _advance_each(

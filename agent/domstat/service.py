@@ -9,19 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from domstat.collect import wire
-from domstat.collect.hypervisor import ClosedError, CollectError, Hypervisor
+from domstat.collect.hypervisor import WORKER_COMMAND, ClosedError, CollectError, Hypervisor
 from domstat.collect.inventory import Inventory
 from domstat.collect.stream import Block, Stream, deadline_in
 from domstat.config import CollectSettings, Config, GlobSettings, HostConfig
 from domstat.deliver.courier import Courier
+from domstat.garbage import spare_collections
 from domstat.model import Batch
 from domstat.schedule import Schedule
 
 STOP_S = 1.5
 """All that stopping may take; what a sink has not written by then is counted and lost (until there is a journal)."""
-
-WATCH_S = 0.2
-"""How often a running agent looks whether any sink is left to work for."""
 
 
 def make_block(block: CollectSettings, host: HostConfig) -> Block:
@@ -60,18 +58,22 @@ class Line:
 class Service:
     """Runs until told to stop, or until no sink is left."""
 
-    def __init__(self, config: Config, log: Any) -> None:
+    def __init__(self, config: Config, log: Any, worker_command: tuple[str, ...] = WORKER_COMMAND) -> None:
         self._config = config
+        self._worker_command = worker_command
         self._log = log
         self._stopping = threading.Event()
-        self._couriers = [Courier(sink.name, sink.sink(sink.settings), config.state_dir, log) for sink in config.sinks]
+        self._couriers = [
+            Courier(sink.name, sink.sink(sink.settings), config.state_dir, log, self._note_ended)
+            for sink in config.sinks
+        ]
         self._hypervisors: list[Hypervisor] = []
         self.lines: dict[str, Line] = {}
         for host in config.hosts:
             self._add_host(host)
 
     def _add_host(self, host: HostConfig) -> None:
-        hypervisor = Hypervisor(host.name, host.settings.uri, self._log)
+        hypervisor = Hypervisor(host.name, host.settings.uri, self._log, self._worker_command)
         inventory = Inventory()
         self._hypervisors.append(hypervisor)
         for block in host.blocks:
@@ -81,6 +83,7 @@ class Service:
 
     def run(self) -> None:
         """Work until :meth:`stop` is called or every sink has ended, then stop in good order."""
+        spare_collections()
         schedule = Schedule(self._note_skipped)
         for courier in self._couriers:
             courier.start()
@@ -88,14 +91,17 @@ class Service:
             schedule.add(line.name, line.interval_s, self._tick_of(line))
         self._log.info("agent_started", streams=list(self.lines), sinks=[courier.name for courier in self._couriers])
         schedule.start()
-        while not self._stopping.wait(WATCH_S):
-            if all(courier.ended is not None for courier in self._couriers):
-                break
+        self._stopping.wait()  # no polling: an agent that has nothing to do costs nothing
         self._shut_down(schedule)
 
     def stop(self) -> None:
         """Have :meth:`run` end; may be called from a signal handler."""
         self._stopping.set()
+
+    def _note_ended(self) -> None:
+        """Stop when the last sink has ended: nothing is left to work for."""
+        if all(courier.ended is not None for courier in self._couriers):
+            self.stop()
 
     def _shut_down(self, schedule: Schedule) -> None:
         until = time.monotonic() + STOP_S

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import types
 import typing
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -21,31 +22,48 @@ StructT = TypeVar("StructT", bound=Struct)
 
 _DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZE_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_DURATION_MAX_S = 36_500 * 86_400
+_SIZE_MAX_BYTES = 1 << 53
+"""A century, and what a float still counts exactly: more is a slip of the finger."""
+
+_PLAIN_WORDS = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+}
+"""What msgspec's errors call things, and what somebody who writes TOML calls them."""
 
 
 class Duration(float):
     """A span of time in seconds, written ``"500ms"``, ``"10s"``, ``"5m"``, ``"1h"``, ``"30d"``."""
 
+    allowed = 'a duration such as "500ms", "10s", "5m", "1h" or "30d"'
+
     @classmethod
     def parse(cls, text: str) -> Duration:
         """Read a duration. Raises ValueError naming what is allowed."""
-        return cls(_parse(text, _DURATION_UNITS, 'a duration such as "500ms", "10s", "5m", "1h" or "30d"'))
+        return cls(_parse(text, _DURATION_UNITS, cls.allowed, least=0.000_001, most=_DURATION_MAX_S))
 
     def __str__(self) -> str:
         """Write the duration in the largest unit that leaves a whole number."""
         for unit in ("d", "h", "m", "s"):
             if self and (self / _DURATION_UNITS[unit]).is_integer():
                 return f"{self / _DURATION_UNITS[unit]:.0f}{unit}"
-        return f"{self * 1000:g}ms"
+        return f"{self * 1000:.6f}".rstrip("0").rstrip(".") + "ms"
 
 
 class Size(int):
     """A number of bytes, written ``"64MiB"``, ``"1GiB"``."""
 
+    allowed = 'a size such as "512KiB", "64MiB" or "1GiB"'
+
     @classmethod
     def parse(cls, text: str) -> Size:
         """Read a size. Raises ValueError naming what is allowed."""
-        return cls(_parse(text, _SIZE_UNITS, 'a size such as "512KiB", "64MiB" or "1GiB"'))
+        return cls(_parse(text, _SIZE_UNITS, cls.allowed, least=1, most=_SIZE_MAX_BYTES))
 
     def __str__(self) -> str:
         """Write the size in the largest unit that leaves a whole number."""
@@ -55,13 +73,15 @@ class Size(int):
         return "0B"
 
 
-def _parse(text: str, units: dict[str, float] | dict[str, int], allowed: str) -> float:
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)", text.strip())
+def _parse(text: str, units: dict[str, float] | dict[str, int], allowed: str, *, least: float, most: float) -> float:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)", text.strip(), re.ASCII)
     if match is None or match[2] not in units:
         raise ValueError(allowed)
     number = float(match[1]) * units[match[2]]
-    if number <= 0:
+    if number < least:
         raise ValueError(f"{allowed}, more than nothing")
+    if number > most:
+        raise ValueError(f"{allowed}, within reason")
     return number
 
 
@@ -84,12 +104,13 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-def decode(raw: Any, struct: type[StructT], key: str = "") -> StructT:
+def decode(raw: Any, struct: type[StructT], key: str = "", also: Iterable[str] = ()) -> StructT:
     """Decode *raw* (what a TOML table holds) into *struct*, naming keys from *key* on.
 
+    *also* are keys of the same table that are decoded elsewhere; a misspelt key may have been meant for one of them.
     Raises SettingsError with every problem there is, not just the first.
     """
-    problems = list(_check(raw, struct, key))
+    problems = list(_check_table(raw, struct, key, also) if isinstance(raw, dict) else _check(raw, struct, key))
     if problems:
         raise SettingsError(problems)
     try:
@@ -107,28 +128,37 @@ def show(value: Any) -> str:
 def _decode_text(type_: type, raw: Any) -> Any:
     if issubclass(type_, (Duration, Size)):
         if not isinstance(raw, str):
-            raise ValueError(f"expected {type_.__name__.lower()} as text")  # noqa: TRY004 - msgspec's way
+            raise ValueError(type_.allowed)  # noqa: TRY004 - msgspec's way
         return type_.parse(raw)
     raise NotImplementedError(type_)
 
 
 def _check(raw: Any, type_: Any, key: str) -> typing.Iterator[Problem]:
-    struct, is_list = _struct_in(type_)
-    if struct is None:
+    inner = _unwrap(type_)
+    if typing.get_origin(inner) in {list, tuple}:
+        yield from _check_list(raw, type_, typing.get_args(inner)[0], key)
+    elif not (isinstance(inner, type) and issubclass(inner, Struct)):
         yield from _check_leaf(raw, type_, key)
-    elif is_list:
-        if not isinstance(raw, list):
-            yield Problem(key, f"found {show(raw)}, but this is a list of tables: write [[{key}]]")
-            return
-        for i, item in enumerate(raw):
-            yield from _check(item, struct, f"{key}[{i}]")
     elif not isinstance(raw, dict):
         yield Problem(key, f"found {show(raw)}, expected a table")
     else:
-        yield from _check_table(raw, struct, key)
+        yield from _check_table(raw, inner, key)
 
 
-def _check_table(raw: dict[str, Any], struct: type[Struct], key: str) -> typing.Iterator[Problem]:
+def _check_list(raw: Any, type_: Any, item_type: Any, key: str) -> typing.Iterator[Problem]:
+    if isinstance(raw, dict):
+        head = re.sub(r"\[[0-9]+\]", "", key)
+        yield Problem(key, f"found {show(raw)}, but this is a list of tables: write [[{head}]]")
+    elif not isinstance(raw, list):
+        yield Problem(key, f"found {show(raw)}, expected a list")
+    else:
+        problems = [problem for i, item in enumerate(raw) for problem in _check(item, item_type, f"{key}[{i}]")]
+        yield from problems or _check_leaf(raw, type_, key)
+
+
+def _check_table(
+    raw: dict[str, Any], struct: type[Struct], key: str, also: Iterable[str] = ()
+) -> typing.Iterator[Problem]:
     hints = typing.get_type_hints(struct, include_extras=True)
     fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
     for name, value in raw.items():
@@ -136,8 +166,9 @@ def _check_table(raw: dict[str, Any], struct: type[Struct], key: str) -> typing.
         if name in fields:
             yield from _check(value, hints[fields[name].name], path)
         else:
-            near = get_close_matches(name, fields, n=1)
-            hint = f'did you mean "{near[0]}"?' if near else f"known here: {', '.join(fields)}"
+            known = [*also, *fields]
+            near = get_close_matches(name, known, n=1)
+            hint = f'did you mean "{near[0]}"?' if near else f"known here: {', '.join(known)}"
             yield Problem(path, f"unknown key; {hint}")
     for name, field in fields.items():
         if name not in raw and field.default is NODEFAULT and field.default_factory is NODEFAULT:
@@ -148,15 +179,19 @@ def _check_leaf(raw: Any, type_: Any, key: str) -> typing.Iterator[Problem]:
     try:
         msgspec.convert(raw, type_, dec_hook=_decode_text)
     except (msgspec.ValidationError, ValueError) as error:
-        expected = str(error).partition(" - at `")[0]
-        choices = _choices(type_)
-        if choices:
-            near = get_close_matches(str(raw), choices, n=1)
-            hint = f'; did you mean "{near[0]}"?' if near else ""
-            expected = "one of " + ", ".join(f'"{choice}"' for choice in choices) + hint
-        expected = re.sub(r"^Expected ", "", expected).replace("`", "")
-        expected = re.sub(r", got \w+$", "", expected)
-        yield Problem(key, f"found {show(raw)}, expected {expected.removeprefix('expected ')}")
+        yield Problem(key, f"found {show(raw)}, expected {_expected(str(error), raw, _unwrap(type_))}")
+
+
+def _expected(error: str, raw: Any, type_: Any) -> str:
+    """Say what is allowed, out of msgspec's *error* about *raw*."""
+    if typing.get_origin(type_) is typing.Literal:
+        choices = typing.get_args(type_)
+        near = get_close_matches(str(raw), choices, n=1)
+        hint = f'; did you mean "{near[0]}"?' if near else ""
+        return "one of " + ", ".join(f'"{choice}"' for choice in choices) + hint
+    expected = re.sub(r"^[Ee]xpected |`|, got `\w+`$", "", error.partition(" - at `")[0])
+    first, space, rest = expected.partition(" ")
+    return _PLAIN_WORDS.get(first, first) + space + rest
 
 
 def _unwrap(type_: Any) -> Any:
@@ -171,20 +206,3 @@ def _unwrap(type_: Any) -> Any:
             type_ = inner[0]
         else:
             return type_
-
-
-def _struct_in(type_: Any) -> tuple[type[Struct] | None, bool]:
-    """Which struct a setting of *type_* is, or is a list of."""
-    inner = _unwrap(type_)
-    is_list = typing.get_origin(inner) in {list, tuple}
-    if is_list:
-        inner = _unwrap(typing.get_args(inner)[0])
-    found = isinstance(inner, type) and issubclass(inner, Struct)
-    return (inner if found else None), is_list
-
-
-def _choices(type_: Any) -> list[str]:
-    inner = _unwrap(type_)
-    if typing.get_origin(inner) in {list, tuple}:
-        inner = _unwrap(typing.get_args(inner)[0])
-    return list(typing.get_args(inner)) if typing.get_origin(inner) is typing.Literal else []

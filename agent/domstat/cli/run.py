@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from domstat.cli.common import ConfigOption, leave, load_config, on_stop_signals
+from domstat.cli.common import EXIT_USAGE, ConfigOption, fail, leave, load_config, on_stop_signals
 
 
 def run(config: ConfigOption = None) -> None:
@@ -11,6 +11,8 @@ def run(config: ConfigOption = None) -> None:
     from domstat.service import Service
 
     loaded = load_config(config)
+    if not loaded.sinks:
+        fail(EXIT_USAGE, f"{loaded.path}: sinks: found an empty list; nothing that is collected would be kept")
     telemetry.configure(loaded.agent.log_level)
     service = Service(loaded, telemetry.get_logger())
     on_stop_signals(service.stop)

@@ -13,16 +13,21 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from domstat.collect import wire
 
+ReplyT = TypeVar("ReplyT", wire.Answer, wire.Descriptions)
+
 WORKER_COMMAND = (sys.executable, "-P", "-m", "domstat.collect.worker")
 
 STDERR_LINE_MAX = 2_000
 """Characters of one line of a worker's stderr that are logged."""
+
+KILLED_WAIT_S = 1.0
+"""How long a killed worker may take to go; one in an uninterruptible sleep goes when it can, and is not waited for."""
 
 LAST_SECOND_S = 0.05
 """What is left to a second question when the first took nearly the whole deadline: enough to fail properly."""
@@ -69,19 +74,23 @@ class _Process:
 
     def __init__(self, command: tuple[str, ...], uri: str, log: Any) -> None:
         here, there = socket.socketpair()
-        with there:
-            self._popen = subprocess.Popen(
-                [*command, str(there.fileno())],
-                pass_fds=(there.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                start_new_session=True,  # a Ctrl-C at the terminal is for the agent to handle
-            )
+        with contextlib.ExitStack() as undo:
+            undo.enter_context(here)
+            with there:
+                self._popen = subprocess.Popen(
+                    [*command, str(there.fileno())],
+                    pass_fds=(there.fileno(),),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,  # a Ctrl-C at the terminal is for the agent to handle
+                )
+            undo.pop_all()
         self.channel = here
         self.pid = self._popen.pid
         self.shapes: dict[int, tuple[str, ...]] = {}
-        here.sendall(wire.frame(wire.Open(uri)))
+        with contextlib.suppress(OSError):  # it died at once: the first question will tell
+            here.sendall(wire.frame(wire.Open(uri)))
         threading.Thread(target=self._log_stderr, args=(log,), name=f"stderr-{self.pid}", daemon=True).start()
 
     def _log_stderr(self, log: Any) -> None:
@@ -95,7 +104,8 @@ class _Process:
         """End the process for good, and everything it started (ssh)."""
         if self._popen.poll() is None:  # once it is reaped, its number may be somebody else's
             os.killpg(self.pid, signal.SIGKILL)
-        self._popen.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._popen.wait(KILLED_WAIT_S)
         # shutdown, not close: another thread may be reading, and must see the end rather than a reused descriptor.
         with contextlib.suppress(OSError):
             self.channel.shutdown(socket.SHUT_RDWR)
@@ -126,8 +136,7 @@ class Hypervisor:
         *deadline_at* is on the monotonic clock and covers everything, starting a worker and connecting included.
         Raises CollectError.
         """
-        reply, process = self._converse(ask, deadline_at)
-        assert isinstance(reply, wire.Answer)  # noqa: S101 - the worker's protocol
+        reply, process = self._converse(ask, wire.Answer, deadline_at)
         process.shapes.update(reply.shapes)
         for note in reply.notes:
             self._log.warning("driver_note", note=note)
@@ -135,8 +144,8 @@ class Hypervisor:
 
     def describe(self, uuids: tuple[str, ...], deadline_at: float) -> list[wire.Description]:
         """Read the XML of guests; at least a moment is given even if *deadline_at* is near. Raises CollectError."""
-        reply, _ = self._converse(wire.Describe(uuids), max(deadline_at, time.monotonic() + LAST_SECOND_S))
-        assert isinstance(reply, wire.Descriptions)  # noqa: S101 - the worker's protocol
+        at_least = time.monotonic() + LAST_SECOND_S
+        reply, _ = self._converse(wire.Describe(uuids), wire.Descriptions, max(deadline_at, at_least))
         return reply.items
 
     def close(self) -> None:
@@ -145,14 +154,22 @@ class Hypervisor:
         process = self._process
         if process:
             process.kill()
+        # Whoever was asking sees the end of the killed worker, and lets go of it; otherwise that falls to us.
+        if self._turn.acquire(timeout=KILLED_WAIT_S):
+            try:
+                if self._process:
+                    self._process.channel.close()
+                self._process = None
+            finally:
+                self._turn.release()
 
-    def _converse(self, question: wire.Question, deadline_at: float) -> tuple[wire.Reply, _Process]:
+    def _converse(self, question: wire.Question, expected: type[ReplyT], deadline_at: float) -> tuple[ReplyT, _Process]:
         if not self._turn.acquire(timeout=max(0.0, deadline_at - time.monotonic())):
             raise OverdueError(f"{self.name} was still busy with another collect block")
         try:
             process = self._process or self._start()
             try:
-                reply = self._exchange(process, question, deadline_at)
+                reply = self._exchange(process, question, expected, deadline_at)
             except CollectError:
                 self._replace(process)
                 raise
@@ -166,7 +183,10 @@ class Hypervisor:
     def _start(self) -> _Process:
         if self._closed:
             raise ClosedError("the agent is stopping")
-        process = self._process = _Process(self._command, self._uri, self._log)
+        try:
+            process = self._process = _Process(self._command, self._uri, self._log)
+        except OSError as error:  # no memory, no more processes, no descriptors: the next tick tries again
+            raise WorkerDiedError(f"no worker process for {self.name} can be started: {error}") from error
         if self._closed:  # close() came between the two lines above and found nothing to kill
             process.kill()
         return process
@@ -178,19 +198,24 @@ class Hypervisor:
         self._process = None
         if not self._closed:
             self.workers_killed += 1
-            self._start()
+            with contextlib.suppress(CollectError):  # the next tick will say so
+                self._start()
 
-    def _exchange(self, process: _Process, question: wire.Question, deadline_at: float) -> wire.Reply:
+    def _exchange(
+        self, process: _Process, question: wire.Question, expected: type[ReplyT], deadline_at: float
+    ) -> ReplyT | wire.Failure:
         try:
             process.channel.settimeout(max(0.001, deadline_at - time.monotonic()))
             process.channel.sendall(wire.frame(question))
             reply = self._read(process.channel, deadline_at)
         except TimeoutError:
             raise OverdueError(f"{self.name} did not answer before the deadline") from None
-        except (OSError, EOFError, msgspec.DecodeError) as error:
+        except (OSError, EOFError, ValueError, msgspec.MsgspecError) as error:
             if self._closed:
                 raise ClosedError("the agent is stopping") from None
             raise WorkerDiedError(f"the worker process for {self.name} ended: {error}") from error
+        if not isinstance(reply, (expected, wire.Failure)):
+            raise WorkerDiedError(f"the worker process for {self.name} answered something else")
         return reply
 
     @staticmethod

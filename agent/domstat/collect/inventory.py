@@ -66,6 +66,7 @@ def _attributes(element: ET.Element, *wanted: tuple[str, str, str]) -> dict[str,
 def _parse_nic(element: ET.Element) -> Nic | None:
     tap = _attributes(element, ("tap", "target", "dev"))
     mac = _attributes(element, ("mac", "mac", "address"))
+    mac = {name: text.lower() for name, text in mac.items()}
     if not tap or not mac:
         return None  # a NIC without a host device (user, hostdev) has no statistics to be named
     more = _attributes(
@@ -75,7 +76,7 @@ def _parse_nic(element: ET.Element) -> Nic | None:
         ("model", "model", "type"),
         ("alias", "alias", "name"),
     )
-    return Nic(tap["tap"], mac["mac"].lower(), mac | tap | more)
+    return Nic(tap["tap"], mac["mac"], mac | tap | more)
 
 
 def _parse_disk(element: ET.Element) -> Iterable[tuple[str, dict[str, str]]]:

@@ -67,7 +67,16 @@ class Plan:
         self._identify = _taker(identifying)
         self.identity = self._identify(values)
         """The values by which this answer's rows say which device they are; other values need another plan."""
-        names, self.devices = _name_devices({raw[i]: values[i] for i in identifying}, entry)
+        rows: dict[tuple[str, int], dict[str, Value]] = {}
+        for field, indices in parsed:
+            if indices and field.startswith(("block.", "net.")):
+                rows.setdefault((field.partition(".")[0], indices[0]), {})
+        for i in identifying:
+            field, indices = parsed[i]
+            group, _, what = field.partition(".")
+            if indices:
+                rows[group, indices[0]][what] = values[i]
+        names, self.devices = _name_devices(rows, entry)
         kept: dict[str, int] = {}
         self.withheld = False
         for i, (field, indices) in enumerate(parsed):
@@ -90,20 +99,24 @@ class Plan:
 
     def params(self, values: Sequence[Value]) -> dict[str, Value]:
         """Name *values*."""
-        return dict(zip(self.keys, self._pick(values), strict=True))
+        return dict(zip(self.keys, self._pick(values), strict=False))  # both are made of one dictionary
 
     def unreal(self, values: Sequence[Value]) -> list[str]:
         """Name the raw parameters that are no number (NaN, infinite): missing, not values."""
         return [self.raw[i] for i in self._reals if not math.isfinite(values[i])]  # type: ignore[arg-type]
 
 
+SHAPES_MAX = 65_536
+"""Sets of keys prepared and remembered: one a guest, since MACs differ, and more guests than one answer can hold."""
+
+
 # Guests alike share their keys, and what is prepared from keys is worth sharing with them.
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=SHAPES_MAX)
 def _shape(keys: tuple[str, ...]) -> Shape:
     return Shape(keys)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=SHAPES_MAX)
 def _derivation(keys: tuple[str, ...]) -> Derivation:
     return Derivation(keys)
 
@@ -139,15 +152,12 @@ def _device_of(field: str, indices: tuple[int, ...], names: dict[tuple[str, int]
 
 
 def _name_devices(
-    identifying: dict[str, Value], entry: Entry | None
+    rows: dict[tuple[str, int], dict[str, Value]], entry: Entry | None
 ) -> tuple[dict[tuple[str, int], str], dict[str, dict[str, str]]]:
-    """Name the disks and NICs of an answer: {(group word, index): device}, and each device's details."""
-    rows: dict[tuple[str, int], dict[str, Value]] = {}
-    for name, value in identifying.items():
-        field, indices = parse_name(name)
-        if indices:
-            group, _, what = field.partition(".")
-            rows.setdefault((group, indices[0]), {})[what] = value
+    """Name the disks and NICs of an answer: {(group word, index): device}, and each device's details.
+
+    *rows* has what an answer says of them, by (group word, index).
+    """
     names: dict[tuple[str, int], str] = {}
     devices: dict[str, dict[str, str]] = {}
     macs = [nic.mac for nic in entry.taps.values()] if entry else []
@@ -156,7 +166,7 @@ def _name_devices(
         if group == "net":
             nic = entry.taps.get(own) if entry else None
             device = own if nic is None else nic.mac if macs.count(nic.mac) == 1 else f"{nic.mac}@{own}"
-            details = nic.details if nic else {"tap": own}
+            details = nic.details if nic else {"tap": own} if "name" in row else {}
         else:
             # The first row of a name is the disk itself, the rows below it are its backing layers.
             device = f"{own}#{row.get('backingIndex', index)}" if own in devices else own
@@ -184,7 +194,7 @@ def missing_groups(whole: tuple[str, ...], keys: tuple[str, ...], devices: dict[
     for: a medium was ejected, a balloon driver unloaded.
     """
     present = set(keys)
-    there = {(group, device) for device in devices for group in ("block", "interface")}
+    there: set[tuple[str, str | None]] = {(group, device) for device in devices for group in ("block", "interface")}
     answered: set[str] = set()
     for name, device in map(split_key, keys):
         field = look_up(name)

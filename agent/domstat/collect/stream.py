@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from domstat.catalog import GROUPS
+from domstat.catalog import GROUPS, look_up
 from domstat.collect import wire
-from domstat.collect.hypervisor import Hypervisor
+from domstat.collect.hypervisor import ClosedError, CollectError, Hypervisor
 from domstat.collect.inventory import Inventory
-from domstat.collect.naming import Plan, has_stranger, missing_groups
+from domstat.collect.naming import Plan, has_stranger, missing_groups, parse_name
 from domstat.derive import derive
 from domstat.model import Batch, Domain, Kind, Moment, Partial, Record, Stamp, moment_within
 from domstat.rates import Baseline, Breaks, advance, elapsed_ns
@@ -23,6 +23,12 @@ DETAILS_EVERY_NS = 3600 * 1_000_000_000
 
 GUESTS_MAX = 50_000
 """Guests whose state is kept, three times what one answer of libvirt can hold; beyond that the oldest goes."""
+
+FORGET_AFTER_NS = 3600 * 1_000_000_000
+"""A guest that was in no answer for so long is forgotten; should it come back, its next rate is lacking."""
+
+DESCRIBE_GUESTS_MAX = 50
+"""Guests whose XML is read in one question, about 1 ms each: a large host gets on even if its deadline is near."""
 
 ACTIVE = 1
 NOWAIT = 1 << 29
@@ -56,12 +62,14 @@ class Block:
 class _Known:
     """What a stream keeps of one guest between ticks."""
 
-    __slots__ = ("baseline", "details_ns", "domain", "plan", "sent", "whole", "whole_moment")
+    __slots__ = ("baseline", "details_ns", "domain", "no_number", "plan", "sent", "whole", "whole_moment")
 
     def __init__(self, domain: Domain, plan: Plan) -> None:
         self.domain = domain
         self.plan = plan
         self.baseline: Baseline | None = None
+        self.no_number: frozenset[str] = frozenset()
+        """Stats groups of which the newest answer had values that are no numbers."""
         self.whole: tuple[str, ...] = ()
         """The keys of the last record that lacked nothing, read at *whole_moment*."""
         self.whole_moment: Moment | None = None
@@ -98,14 +106,28 @@ class Stream:
         return self.assemble(answer, shapes)
 
     def _describe(self, answer: wire.Answer, shapes: dict[int, tuple[str, ...]], deadline_at: float) -> None:
-        """Have the XML read of guests that are new or changed, before anything of theirs is named."""
+        """Have the XML read of guests that are new or changed, before anything of theirs is named.
+
+        What cannot be read within the deadline is read with a later tick: an answer that is here is not thrown away,
+        the NICs of guests never described wait until they can be named. First come those that are new.
+        """
         ids = {guest.uuid: _incarnation(guest) for guest in answer.guests if self._must_describe(guest, shapes)}
-        if not ids:
-            return
-        for description in self._hypervisor.describe(tuple(ids), deadline_at):
-            trouble = self._inventory.learn(description, ids[description.uuid])
-            if trouble:
-                self._log.warning("guest_xml_unreadable", uuid=description.uuid, trouble=trouble)
+        uuids = sorted(ids, key=lambda uuid: self._inventory.last_known(uuid, ids[uuid]) is not None)
+        for start in range(0, len(uuids), DESCRIBE_GUESTS_MAX):
+            if start and time.monotonic() >= deadline_at:
+                self._log.debug("guest_xml_later", guests=len(uuids) - start)
+                return
+            try:
+                descriptions = self._hypervisor.describe(tuple(uuids[start : start + DESCRIBE_GUESTS_MAX]), deadline_at)
+            except ClosedError:
+                raise
+            except CollectError as error:
+                self._log.warning("guest_xml_late", guests=len(uuids) - start, reason=error.reason, error=str(error))
+                return
+            for description in descriptions:
+                trouble = self._inventory.learn(description, ids.get(description.uuid))
+                if trouble:
+                    self._log.warning("guest_xml_unreadable", uuid=description.uuid, trouble=trouble)
 
     def _must_describe(self, guest: wire.Guest, shapes: dict[int, tuple[str, ...]]) -> bool:
         entry = self._inventory.get(guest.uuid, _incarnation(guest))
@@ -129,7 +151,8 @@ class Stream:
             self._record(guest, shapes[guest.shape], stamp, moment_within(stamp, position, count))
             for position, guest in enumerate(answer.guests)
         )
-        self._forget_oldest()
+        if len(self._known) > count:
+            self._forget(stamp.boot_ns)
         return Batch(host=self.host, collect=self.block.name, stamp=stamp, records=records)
 
     def _record(self, guest: wire.Guest, raw: tuple[str, ...], stamp: Stamp, moment: Moment) -> Record:
@@ -178,7 +201,9 @@ class Stream:
             known.domain = Domain(guest.uuid, guest.name, incarnation)
         unreal = known.plan.unreal(values)
         if unreal:
-            return self._without(guest, raw, unreal)
+            known, more = self._without(guest, raw, unreal)
+            anew = tuple(sorted({*anew, *more}))
+        known.no_number = frozenset(look_up(parse_name(name)[0]).group for name in unreal)
         return known, anew
 
     def _without(self, guest: wire.Guest, raw: tuple[str, ...], unreal: list[str]) -> tuple[_Known, tuple[str, ...]]:
@@ -192,6 +217,7 @@ class Stream:
     def _partial(known: _Known, moment: Moment) -> Partial | None:
         plan = known.plan
         missing = missing_groups(known.whole, plan.keys, plan.devices) if known.whole is not plan.keys else frozenset()
+        missing |= known.no_number
         if plan.withheld:
             missing |= {"interface"}
         if not missing:
@@ -210,7 +236,12 @@ class Stream:
         known.sent, known.details_ns = now, boot_ns
         return now
 
-    def _forget_oldest(self) -> None:
+    def _forget(self, boot_ns: int) -> None:
+        """Forget guests that have been away for long; with far too many guests, the first seen."""
+        since = boot_ns - FORGET_AFTER_NS
+        gone = [uuid for uuid, known in self._known.items() if known.baseline and known.baseline.moment.boot_ns < since]
+        for uuid in gone:
+            del self._known[uuid]
         while len(self._known) > GUESTS_MAX:
             del self._known[next(iter(self._known))]
 

@@ -27,11 +27,12 @@ import libvirt
 
 from domstat.catalog import is_internal
 from domstat.collect import wire
+from domstat.garbage import spare_collections
 from domstat.model import Stamp, Value
 
-KEEPALIVE_INTERVAL_S = 2
-KEEPALIVE_COUNT = 3
-"""A dead libvirtd is noticed after interval x (count + 1) = 8 s; keepalive says nothing about hung guests."""
+KEEPALIVE_INTERVAL_S = 5
+KEEPALIVE_COUNT = 2
+"""A hung libvirtd is noticed after interval x (count + 1) = 15 s even between ticks; a call meets its deadline before."""
 
 CHANGES_MAX = 10_000
 """Events kept between two answers; more are as good as "everything changed"."""
@@ -53,14 +54,14 @@ class Shapes:
     """Numbers the sets of parameter names that answers have, so that each is sent once."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, ...], tuple[int, Callable[[dict[str, Value]], Any] | None]] = {}
+        self._known: dict[tuple[bool, tuple[str, ...]], tuple[int, Callable[[dict[str, Value]], Any] | None]] = {}
         self._next = 0
         self.new: dict[int, tuple[str, ...]] = {}
 
     def number(self, params: dict[str, Value], *, internals: bool) -> tuple[int, list[Value]]:
         """Return the shape of *params*, and the values that belong to it."""
         keys = tuple(params)
-        known = self._known.get(keys)
+        known = self._known.get((internals, keys))
         if known is None:
             known = self._learn(keys, internals=internals)
         shape, pick = known
@@ -75,8 +76,8 @@ class Shapes:
             pick = itemgetter(*kept) if len(kept) > 1 else lambda params: [params[key] for key in kept]
         self._next += 1
         self.new[self._next] = kept
-        self._known[keys] = (self._next, pick)
-        return self._known[keys]
+        self._known[internals, keys] = (self._next, pick)
+        return self._known[internals, keys]
 
 
 class Changes:
@@ -268,6 +269,7 @@ def serve(channel: socket.socket, open_connection: Callable[[str], Any]) -> None
 
 def main(open_connection: Callable[[str], Any] = libvirt.openReadOnly) -> None:
     """Run as a worker; the one argument is the file descriptor to talk over."""
+    spare_collections()
     # libvirt prints every error to stderr unless told otherwise; errors travel as replies.
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     libvirt.virEventRegisterDefaultImpl()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,12 @@ class Counts:
 class Courier:
     """Carries batches to one sink, in order, in a thread of its own."""
 
-    def __init__(self, name: str, sink: Sink, state_dir: Path, log: Any) -> None:
+    def __init__(
+        self, name: str, sink: Sink, state_dir: Path, log: Any, on_ended: Callable[[], None] = lambda: None
+    ) -> None:
+        """Carry to *sink*; call *on_ended* should it take no more."""
         self.name = name
+        self._on_ended = on_ended
         self.counts = Counts()
         self.ended: BaseException | None = None
         """Why the sink takes no more; None while it does."""
@@ -97,7 +101,9 @@ class Courier:
 
     def _run(self) -> None:
         try:
-            if self._until_done(self._open):
+            if not self._until_done(self._open):
+                self._drop([])
+            else:
                 while batches := self._take():
                     if not self._until_done(lambda taken=batches: self._write(taken)):
                         self._drop(batches)
@@ -107,8 +113,17 @@ class Courier:
         except Fatal as error:
             self._log.error("sink_stopped", error=str(error), hint="mend it and start the agent again")
             self._end(error)
+        except BaseException as error:  # noqa: BLE001 - a sink that calls sys.exit ends itself, not the counting
+            self._log.error("sink_stopped", error=repr(error), exc_info=error)
+            self._end(error)
         finally:
+            self._close()
+
+    def _close(self) -> None:
+        try:
             self._sink.close()
+        except Exception as error:  # noqa: BLE001 - it promised not to
+            self._log.error("sink_close_failed", error=repr(error), exc_info=error)
 
     def _open(self) -> None:
         self._sink.open(self._context)
@@ -126,9 +141,10 @@ class Courier:
         try:
             self._sink.write(batches)
         except Reject as error:
-            self.counts.rejected += len(error.items)
-            count -= len(error.items)
-            self._log.warning("records_rejected", count=len(error.items), reason=error.items[0].reason)
+            rejected = min(len(error.items), count)
+            self.counts.rejected += rejected
+            count -= rejected
+            self._log.warning("records_rejected", count=rejected, error=str(error))
         self.counts.written += count
 
     def _until_done(self, action: Any) -> bool:
@@ -171,7 +187,8 @@ class Courier:
             self._queue.clear()
             self._queued = 0
             self.counts.dropped += lost
-        self._log.error("records_lost_at_stop", dropped=lost)
+        if lost:
+            self._log.error("records_lost_at_stop", dropped=lost)
 
     def _end(self, why: BaseException) -> None:
         with self._changed:
@@ -179,6 +196,7 @@ class Courier:
             self.counts.dropped += self.pending
             self._queue.clear()
             self._queued = 0
+        self._on_ended()
 
     def _reject_part(self, record: Record, reason: str) -> None:
         self.counts.parts_rejected += 1

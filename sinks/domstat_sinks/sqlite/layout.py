@@ -14,6 +14,9 @@ from domstat.model import Record, Value, split_key
 
 I64_MAX = (1 << 63) - 1
 
+SHAPES_MAX = 65_536
+"""Shapes remembered, about 10 KB each: one a guest, since MACs differ, and more guests than one answer can hold."""
+
 _PACK_CODES = {
     ValueType.I64: "q",
     ValueType.U64: "Q",
@@ -35,13 +38,14 @@ class Column(Struct, frozen=True, array_like=True):
 class Shape:
     """The columns of a record, with what packs its values."""
 
-    __slots__ = ("columns", "packer", "texts")
+    __slots__ = ("columns", "packer", "reals", "texts")
 
     def __init__(self, columns: tuple[Column, ...]) -> None:
         self.columns = columns
         self.packer = struct.Struct("<" + "".join(_PACK_CODES[column.type] for column in columns))
         self.texts = [i for i, column in enumerate(columns) if column.type is ValueType.TEXT]
         """The columns whose values are references to texts."""
+        self.reals = [i for i, column in enumerate(columns) if column.type is ValueType.F64]
 
     @property
     def digest(self) -> bytes:
@@ -81,7 +85,7 @@ def type_of(field: str, value: Value) -> ValueType:
         return ValueType.BOOL
     if isinstance(value, float):
         return ValueType.F64
-    if known is ValueType.F64:
+    if known is ValueType.F64 and float(value) == value:
         return ValueType.F64
     if value > I64_MAX or (known is ValueType.U64 and value >= 0):
         return ValueType.U64
@@ -89,9 +93,7 @@ def type_of(field: str, value: Value) -> ValueType:
 
 
 class Shapes:
-    """Finds the shape of a record by its keys; remembers the last few thousand."""
-
-    REMEMBERED_MAX = 4096
+    """Finds the shape of a record by its keys."""
 
     def __init__(self) -> None:
         self._by_keys: dict[tuple[str, ...], Shape] = {}
@@ -105,7 +107,7 @@ class Shapes:
 
     def refit(self, record: Record) -> Shape:
         """Return the shape that *record* has by its values' own types."""
-        if len(self._by_keys) >= self.REMEMBERED_MAX:
+        if len(self._by_keys) >= SHAPES_MAX:
             self._by_keys.clear()
             self._by_columns.clear()
         columns = tuple(_column(key, value) for key, value in record.params.items())

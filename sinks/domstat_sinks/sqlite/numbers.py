@@ -14,8 +14,8 @@ import msgspec
 from domstat.catalog import look_up
 from domstat_sinks.sqlite.layout import Entry, Shape, digest
 
-REMEMBERED_MAX = 10_000
-"""Numbers of one sort remembered; beyond that all are looked up again."""
+REMEMBERED_MAX = 65_536
+"""Numbers of one sort remembered, more than one answer has guests; beyond that all are looked up again."""
 
 Key = TypeVar("Key", bound=Hashable)
 

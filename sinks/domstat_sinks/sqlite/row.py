@@ -88,7 +88,9 @@ def part_bounds(lengths: list[int]) -> list[tuple[int, int]]:
 
 
 def _deflate(words: Words) -> bytes:
-    planes = words.view(np.uint8).reshape(-1, 8).T.tobytes()
+    # The planes above the greatest word's are all zero: they are left out, and known by their absence.
+    needed = (int(words.max(initial=0)).bit_length() + 7) // 8
+    planes = words.view(np.uint8).reshape(-1, 8).T[:needed].tobytes()
     # Not zlib.compress: the whole blob has its checksum already.
     packer = zlib.compressobj(1, zlib.DEFLATED, _RAW_DEFLATE)
     return packer.compress(planes) + packer.flush()
@@ -107,12 +109,16 @@ def open_blob(blob: bytes) -> Body:
     return body
 
 
-def unpack_part(packed: bytes, base: Words | None) -> Words:
-    """Unpack one part; *base* are the base row's words of the same part. Raises DamagedError."""
+def unpack_part(packed: bytes, count: int, base: Words | None) -> Words:
+    """Unpack one part of *count* words; *base* are the base row's words of it. Raises DamagedError."""
     try:
         planes = np.frombuffer(zlib.decompress(packed, _RAW_DEFLATE), dtype=np.uint8)
     except zlib.error as error:
         raise DamagedError(str(error)) from error
-    folded = np.ascontiguousarray(planes.reshape(8, -1).T).view(np.uint64).reshape(-1)
+    bytes_ = np.zeros((count, 8), dtype=np.uint8)
+    if count:
+        stored = planes.reshape(-1, count)
+        bytes_[:, : len(stored)] = stored.T
+    folded = bytes_.view(np.uint64).reshape(-1)
     changed = (folded >> _ONE) ^ (np.uint64(0) - (folded & _ONE))
     return changed if base is None else changed + base

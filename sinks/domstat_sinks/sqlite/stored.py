@@ -35,6 +35,7 @@ class _Layout:
         self.entries = entries
         self.columns = columns
         self.lengths = [len(columns_) for columns_ in columns]
+        self.bounds = row.part_bounds(self.lengths)
         self.starts: list[int] = []
         """Where each record's words begin, within its part."""
         for position in range(len(entries)):
@@ -255,7 +256,8 @@ class Store:
     def _words(self, at: _Row, part: int) -> Any:
         if part not in at.parts:
             base = self._words(self._row(at.body.base), part) if at.body.base else None
-            at.parts[part] = row.unpack_part(at.body.parts[part], base)
+            start, end = at.layout.bounds[part]
+            at.parts[part] = row.unpack_part(at.body.parts[part], end - start, base)
         return at.parts[part]
 
     def _layout(self, layout_id: int) -> _Layout:

@@ -24,7 +24,7 @@ from domstat_sinks.sqlite.stored import Store
 BUSY_TIMEOUT_S = 1.0
 """Nobody else writes, but a checkpoint may wait for a reader's last page."""
 
-DETAILS_REMEMBERED_MAX = 10_000
+DETAILS_REMEMBERED_MAX = 65_536
 """Guests whose labels and devices are remembered as stored; beyond that all are looked up again."""
 
 
@@ -172,11 +172,17 @@ class Writer:
             return shape, shape.packer.pack(*self._values(record, shape))
 
     def _values(self, record: Record, shape: Shape) -> Iterable[Any]:
-        if not shape.texts:
+        """Return the values as they are packed. Raises struct.error where packing would change one silently."""
+        if not shape.texts and not shape.reals:
             return record.params.values()
-        values = list(record.params.values())
+        values: list[Any] = list(record.params.values())
+        for position in shape.reals:
+            if isinstance(values[position], str) or float(values[position]) != values[position]:
+                raise struct.error("no number that a double holds")
         for position in shape.texts:
-            values[position] = self._numbers.text(str(values[position]))
+            if not isinstance(values[position], str):
+                raise struct.error("no text")
+            values[position] = self._numbers.text(values[position])
         return values
 
     def _layout(self, stream: int, entries: list[tuple[Entry, Shape]]) -> int:

@@ -1,0 +1,100 @@
+"""``./dev bench``: what is fast, measured."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from domstat.catalog import GROUPS
+from domstat.collect.stream import ACTIVE, NOWAIT
+from domstat_bench import lab, measure, peers, raw_loop, replay, report, scale, tick
+from domstat_bench.agent_run import SINKS, BenchError
+from domstat_lab.connection import open_connection
+from domstat_lab.errors import LabError
+
+REAL_GUESTS = [20]
+GUESTS_HELP = "real guests; may be repeated (default: 20)"
+REPLAYED_GUESTS = [20, 200, 1000, 5000]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
+    commands = parser.add_subparsers(metavar="WHAT")
+    ticking = commands.add_parser("tick", help="a tick of the agent against the bare call (the default)")
+    _add_options(ticking)
+    ticking.set_defaults(act=_tick)
+    comparing = commands.add_parser("peers", help="other collectors beside domstat, on the same guests")
+    comparing.add_argument("--rounds", type=int, default=6, help="rounds measured (default: %(default)s)")
+    comparing.add_argument("--guests", type=int, action="append", help=GUESTS_HELP)
+    comparing.add_argument("--sinks", default=",".join(SINKS), help="domstat's sinks (default: %(default)s)")
+    comparing.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file too")
+    comparing.set_defaults(act=_peers)
+    arguments = parser.parse_args(_with_default(sys.argv[1:], "tick", {"tick", "peers", "-h", "--help"}))
+    try:
+        figures = arguments.act(arguments)
+    except (BenchError, LabError) as error:
+        sys.exit(f"bench: {error}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report.jsonable(figures), indent=1) + "\n")
+
+
+def _with_default(words: list[str], default: str, known: set[str]) -> list[str]:
+    return words if words and words[0] in known else [default, *words]
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--guests", type=int, action="append", help=GUESTS_HELP)
+    parser.add_argument(
+        "--replay", type=int, action="append", metavar="GUESTS",
+        help="replayed guests; may be repeated, 0 for none (default: 20, 200, 1000 and 5000)",
+    )  # fmt: skip
+    parser.add_argument("--ticks", type=int, default=15, help="ticks measured of each (default: %(default)s)")
+    parser.add_argument("--sinks", default=",".join(SINKS), help="the agent's sinks (default: %(default)s)")
+    parser.add_argument("--profile", action="store_true", help="say where the time of the replayed ticks goes")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file too")
+
+
+def _tick(arguments: argparse.Namespace) -> dict[str, Any]:
+    sinks = arguments.sinks.split(",")
+    real: list[tick.Figures] = []
+    for count in arguments.guests or REAL_GUESTS:
+        with lab.running(count) as guests:
+            connection = open_connection(guests.uri_ro, readonly=True)
+            head = measure.head(connection)
+            stats = sum(GROUPS[group] for group in raw_loop.GROUPS_ASKED)
+            recording = replay.record(connection, stats, ACTIVE | NOWAIT)
+            connection.close()
+            if not real:
+                print(report.heading(head), flush=True)
+            real.append(tick.run(guests.uri_ro, count, arguments.ticks, sinks))
+    print(tick.table(real), flush=True)
+    counts = filter(None, REPLAYED_GUESTS if arguments.replay is None else arguments.replay)
+    replayed = [scale.run(recording, count, arguments.ticks, sinks, profile=arguments.profile) for count in counts]
+    if replayed:
+        print(scale.table(replayed), flush=True)
+    for item in replayed:
+        if item.profile is not None:
+            print(scale.profile_table(item), flush=True)
+    return {"head": head, "real": real, "replayed": replayed}
+
+
+def _peers(arguments: argparse.Namespace) -> dict[str, Any]:
+    measured: list[peers.Figures] = []
+    for count in arguments.guests or REAL_GUESTS:
+        with lab.running(count) as guests:
+            connection = open_connection(guests.uri_ro, readonly=True)
+            head = measure.head(connection)
+            connection.close()
+            if not measured:
+                print(report.heading(head), flush=True)
+            measured.append(peers.run(guests, count, arguments.rounds, arguments.sinks.split(",")))
+        print(peers.table(measured[-1]), flush=True)
+    return {"head": head, "peers": measured}
+
+
+if __name__ == "__main__":
+    main()

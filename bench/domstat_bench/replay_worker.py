@@ -1,0 +1,68 @@
+"""The worker of domstat with a fake connection: ``python -m domstat_bench.replay_worker SETTINGS FD``.
+
+SETTINGS is the JSON of :class:`Settings`; everything but the connection is the worker as it is shipped.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from domstat.collect import worker
+from domstat_bench.replay import FakeConnection, Recording
+
+
+class Settings(Struct, frozen=True):
+    """Which recording is multiplied to how many guests, and where the meter and the profile are written."""
+
+    recording: str
+    guests: int
+    meter: str
+    profile: str | None = None
+    warm_up_ticks: int = 0
+
+
+def command(settings: Settings) -> tuple[str, ...]:
+    """Return the command that starts such a worker."""
+    return (sys.executable, "-P", "-m", __name__, msgspec.json.encode(settings).decode())
+
+
+def main() -> None:
+    """Be a worker; the file descriptor to talk over is the last argument, as it is for the real one."""
+    settings = msgspec.json.decode(sys.argv.pop(1), type=Settings)
+    connection = FakeConnection(Recording.load(Path(settings.recording)), settings.guests, Path(settings.meter))
+    gc.collect()
+    gc.freeze()  # the fake's guests are no part of a worker's memory: its garbage collector shall not walk them
+    if settings.profile is not None:
+        _profile(Path(settings.profile), settings.warm_up_ticks)
+    worker.main(lambda _uri: connection)
+
+
+def _profile(file: Path, warm_up_ticks: int) -> None:
+    """Time the worker's functions; it is killed in the end, so what was measured is written after every answer."""
+    from domstat_bench.stages import WORKER, Stages, install
+
+    stages = Stages()
+    install(stages, WORKER)
+    ask = worker.Worker._ask  # noqa: SLF001
+    asked = 0
+
+    def counted(self: Any, question: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked == warm_up_ticks + 1:
+            stages.reset()
+        elif asked > warm_up_ticks + 1:
+            stages.save(file, asked - 1 - warm_up_ticks)
+        return ask(self, question)
+
+    worker.Worker._ask = counted  # type: ignore[method-assign, assignment]  # noqa: SLF001
+
+
+if __name__ == "__main__":
+    main()

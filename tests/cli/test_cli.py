@@ -1,0 +1,180 @@
+"""The command line as a user meets it, without guests: answers, refusals, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+EXIT_TROUBLE, EXIT_USAGE = 1, 2
+COMMAND = [sys.executable, "-m", "domstat.cli"]
+
+
+def domstat(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **(env or {})},
+    )
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Callable[[str], str]:
+    def write(text: str) -> str:
+        path = tmp_path / "domstat.toml"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def state(tmp_path: Path) -> str:
+    return f'[agent]\nstate_dir = "{tmp_path}"\ninterval = "200ms"\n[[hosts]]\nuri = "test:///default"\nname = "t"\n'
+
+
+def test_check_says_what_would_run(config: Callable[[str], str], tmp_path: Path) -> None:
+    done = domstat("check", "--config", config(state(tmp_path) + 'plan = "light"\n[[sinks]]\ntype = "sqlite"\n'))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "ok"
+    assert "every 1m, deadline 24s: balloon, block" in done.stdout
+    assert "sqlite: path = history.db" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[agent]\nintervall = '10s'", 'agent.intervall: unknown key; did you mean "interval"?'),
+        ("[agent]\ninterval = 10", 'agent.interval: found 10, expected a duration such as "500ms"'),
+        ("[[hosts]]\nuri = 'no uri'", 'hosts[0].uri: found "no uri", expected a URI such as "qemu:///system"'),
+        (
+            "[[hosts]]\nplan = 'ligth'",
+            'hosts[0].plan: found "ligth", expected one of "default", "light", "full"; did you',
+        ),
+        ("[[sinks]]\ntype = 'sqlit'", 'sinks[0].type: no sink of type "sqlit" is installed'),
+        ("[[sinks]]\ntype = 'stdout'\nformat = 'xml'", 'sinks[0].format: found "xml", expected one of'),
+        ("[[sinks]]\ntype='sqlite'\n[[sinks]]\ntype='sqlite'\nname='b'", 'which the sink "sqlite" writes'),
+        ("[agent\n", "is not TOML"),
+    ],
+)
+def test_a_wrong_configuration_is_one_line_each_and_exit_code_2(
+    config: Callable[[str], str], text: str, said: str
+) -> None:
+    path = config(text)
+    for command in ("check", "run"):
+        done = domstat(command, "--config", path)
+        assert done.returncode == EXIT_USAGE
+        assert done.stdout == ""
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"domstat: {path}: ")
+        assert said in line
+
+
+def test_a_configuration_that_is_not_there_is_said_to_be_so(tmp_path: Path) -> None:
+    done = domstat("check", "--config", str(tmp_path / "none.toml"))
+    assert done.returncode == EXIT_USAGE
+    assert "cannot be read: No such file or directory" in done.stderr
+
+
+def test_config_prints_the_reference_and_the_reference_is_right(config: Callable[[str], str]) -> None:
+    printed = domstat("config").stdout
+    assert domstat("check", "--config", config(printed)).returncode == 0
+
+
+def test_a_driver_without_bulk_stats_gives_the_state_alone() -> None:
+    done = domstat("once", "--uri", "test:///default", "--interval", "100ms", "--format", "json")
+    assert done.returncode == 0
+    (record,) = map(json.loads, done.stdout.splitlines())
+    assert record["params"] == {"state.state": 1, "state.reason": 0}
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "qemu+unix:///system?socket=/nonexistent",
+        "nodriver:///x",
+        "test:///nonexistent.xml",
+        "qemu+ssh://nohost.invalid/",
+    ],
+)
+def test_a_host_that_cannot_be_reached_is_one_clear_line(uri: str) -> None:
+    done = domstat("once", "--uri", uri, "--interval", "100ms")
+    assert (done.returncode, done.stdout) == (EXIT_TROUBLE, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"domstat: {uri}: ")
+    assert "Traceback" not in line
+
+
+@pytest.mark.parametrize(("option", "value"), [("--uri", "no uri"), ("--interval", "soon"), ("--interval", "0s")])
+def test_once_refuses_what_makes_no_sense(option: str, value: str) -> None:
+    done = domstat("once", option, value)
+    assert done.returncode == EXIT_USAGE
+    assert done.stderr.startswith(f'domstat: {option}: found "{value}"')
+
+
+def test_history_of_nothing_is_said_to_be_nothing(config: Callable[[str], str], tmp_path: Path) -> None:
+    done = domstat("history", "sql", "--config", config(state(tmp_path)), "SELECT 1")
+    assert done.returncode == EXIT_TROUBLE
+    assert "there is no history yet" in done.stderr
+
+
+def test_history_needs_to_know_which_one_is_meant(config: Callable[[str], str], tmp_path: Path) -> None:
+    two = '[[sinks]]\ntype = "sqlite"\n[[sinks]]\ntype = "sqlite"\nname = "b"\npath = "b.db"\n'
+    done = domstat("history", "sql", "--config", config(state(tmp_path) + two), "SELECT 1")
+    assert done.returncode == EXIT_USAGE
+    assert "choose with --sink (there are: sqlite, b)" in done.stderr
+
+
+def test_run_keeps_a_history_of_the_test_driver(config: Callable[[str], str], tmp_path: Path) -> None:
+    path = config(state(tmp_path) + '[[sinks]]\ntype = "sqlite"\n')
+    agent = subprocess.Popen([*COMMAND, "run", "--config", path], stderr=subprocess.PIPE, text=True)
+    assert agent.stderr
+    ticks = 0
+    for line in agent.stderr:
+        ticks += json.loads(line)["event"] == "tick"
+        if ticks == 3:
+            break
+    agent.send_signal(signal.SIGTERM)
+    agent.communicate(timeout=10)
+    assert agent.returncode == 0
+    done = domstat("history", "sql", "--config", path, "--format", "csv", "SELECT DISTINCT host, domain FROM samples")
+    assert done.stdout.splitlines() == ["host,domain", "t,test"]
+
+
+def test_a_closed_pipe_ends_the_agent_quietly(config: Callable[[str], str], tmp_path: Path) -> None:
+    path = config(state(tmp_path) + '[[sinks]]\ntype = "stdout"\nformat = "json"\n')
+    with (tmp_path / "log").open("w") as log:
+        agent = subprocess.Popen([*COMMAND, "run", "--config", path], stdout=subprocess.PIPE, stderr=log)
+        assert agent.stdout
+        agent.stdout.readline()
+        agent.stdout.close()
+        assert agent.wait(10) == 0
+    levels = {json.loads(line)["level"] for line in (tmp_path / "log").read_text().splitlines()}
+    assert levels <= {"info", "debug"}
+
+
+def test_on_a_terminal_there_is_a_table_and_a_log_for_people(config: Callable[[str], str], tmp_path: Path) -> None:
+    path = config(state(tmp_path) + '[[sinks]]\ntype = "stdout"\n')
+    main, sub = pty.openpty()
+    agent = subprocess.Popen([*COMMAND, "run", "--config", path], stdin=sub, stdout=sub, stderr=sub)
+    os.close(sub)
+    shown = b""
+    until = time.monotonic() + 20
+    while b"running" not in shown and time.monotonic() < until:
+        shown += os.read(main, 65536)
+    agent.send_signal(signal.SIGINT)
+    assert agent.wait(10) == 0
+    os.close(main)
+    assert b"t " in shown
+    assert b'"event"' not in shown

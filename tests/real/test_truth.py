@@ -1,0 +1,130 @@
+"""A known load is reported truly: against the guest's own count, and against the kernel's."""
+
+from __future__ import annotations
+
+import bisect
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from domstat_lab import guests
+from domstat_lab.libvirtd import PrivateLibvirtd
+
+from domstat.model import Record
+
+from .conftest import BURNER, WRITER, Collector
+
+SPAN_TICKS = 20
+TICK_S = 1.0
+POLL_S = 0.01
+"""How often the truth is looked at; far below what either tolerance lets through."""
+
+
+class Timeline:
+    """A growing number watched beside the agent, to be read at any moment in between."""
+
+    def __init__(self, look: Callable[[], tuple[int, float]]) -> None:
+        self._look = look
+        self._times: list[int] = []
+        self._values: list[float] = []
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        done = threading.Event()
+
+        def watch() -> None:
+            while not done.wait(POLL_S):
+                time_ns, value = self._look()
+                if not self._values or value != self._values[-1]:
+                    self._times.append(time_ns)
+                    self._values.append(value)
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        try:
+            yield
+        finally:
+            time.sleep(TICK_S)  # so that the last tick lies within what was watched
+            done.set()
+            thread.join()
+
+    def at(self, time_ns: int) -> float:
+        """Read the number at a moment, between two changes as if it had grown evenly."""
+        i = bisect.bisect_right(self._times, time_ns)
+        assert 0 < i < len(self._times), "the moment was not watched"
+        (t0, t1), (v0, v1) = self._times[i - 1 : i + 1], self._values[i - 1 : i + 1]
+        return v0 + (v1 - v0) * (time_ns - t0) / (t1 - t0)
+
+
+def collect_span(collector: Collector, name: str) -> list[tuple[int, Record]]:
+    """Collect some ticks of one guest, each with the wall time of its call in nanoseconds."""
+    ticks = []
+    for _ in range(SPAN_TICKS):
+        before = time.time_ns()
+        record = collector.guest(name)
+        ticks.append(((before + time.time_ns()) // 2, record))
+        time.sleep(TICK_S)
+    return ticks
+
+
+def integral(ticks: list[tuple[int, Record]], key: str) -> float:
+    """Add up what the rates say was done: rate times the record's own elapsed time."""
+    return sum(record.rates[key] * (record.interval_s or 0) for _, record in ticks[1:])
+
+
+def test_bytes_written_agree_with_the_guests_own_count(lab: PrivateLibvirtd, collect: Callable[..., Collector]) -> None:
+    def look() -> tuple[int, float]:
+        written = guests.written_bytes(lab, WRITER.name)
+        return written.time_ns, float(written.bytes)
+
+    timeline = Timeline(look)
+    collector = collect()
+    collector.tick()
+    with timeline.watching():
+        time.sleep(2 * TICK_S)
+        ticks = collect_span(collector, WRITER.name)
+    truth = timeline.at(ticks[-1][0]) - timeline.at(ticks[0][0])
+    assert truth > 1_000_000
+    assert abs(integral(ticks, "block.wr.bytes[vda]") - truth) <= 0.02 * truth
+
+
+def test_cpu_time_agrees_with_the_kernels_count_of_the_process(
+    lab: PrivateLibvirtd, collect: Callable[..., Collector]
+) -> None:
+    stat = Path(f"/proc/{lab.qemu_pid(BURNER.name)}/stat")
+
+    def look() -> tuple[int, float]:
+        fields = stat.read_text().rpartition(")")[2].split()
+        return time.time_ns(), (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    timeline = Timeline(look)
+    collector = collect()
+    collector.tick()
+    with timeline.watching():
+        time.sleep(2 * TICK_S)
+        ticks = collect_span(collector, BURNER.name)
+    truth = timeline.at(ticks[-1][0]) - timeline.at(ticks[0][0])
+    assert truth > 0.05 * SPAN_TICKS
+    assert abs(integral(ticks, "cpu.time") - truth) <= 0.03 * truth
+
+
+def test_what_the_guest_has_is_what_is_reported(collect: Callable[..., Collector]) -> None:
+    collector = collect()
+    collector.tick()
+    time.sleep(TICK_S)
+    record = collector.guest(WRITER.name)
+    assert record.params["vcpu.current"] == WRITER.vcpus
+    assert record.params["balloon.maximum"] == WRITER.memory_mib * 1024
+    assert record.params["block.capacity[vda]"] == WRITER.disks[0].size_mib << 20
+    assert 0 < record.derived["memory.used"] < WRITER.memory_mib << 20
+    assert 0 <= record.derived["memory.age"] < 20
+    assert record.derived["cpu.utilization"] == record.rates["cpu.time"]
+    assert record.rates["net.tx.bytes[" + next(d for d in _nics(record)) + "]"] > 0
+    assert record.derived["block.wr.latency[vda]"] > 0
+
+
+def _nics(record: Record) -> list[str]:
+    return [key[len("net.tx.bytes[") : -1] for key in record.params if key.startswith("net.tx.bytes[")]

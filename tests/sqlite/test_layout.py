@@ -1,0 +1,55 @@
+"""Which type a column has, and that values fit into it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from records import guest_record
+
+from domstat.catalog import ValueType
+from domstat.model import Value
+from domstat_sinks.sqlite.layout import Shapes, type_of, value_of
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("cpu.time", 1, ValueType.U64),
+        ("cpu.time", -1, ValueType.I64),
+        ("cpu.time", 1.5, ValueType.F64),
+        ("cpu.time", "1", ValueType.TEXT),
+        ("state.state", 1, ValueType.I64),
+        ("vcpu.halted", True, ValueType.BOOL),
+        ("cpu.energy.monitor.pkg.core_energy", 1, ValueType.F64),
+        ("a.stranger", 1, ValueType.I64),
+        ("a.stranger", 2**64 - 1, ValueType.U64),
+        ("a.stranger", True, ValueType.BOOL),
+        ("a.stranger", 0.5, ValueType.F64),
+    ],
+)
+def test_the_catalogue_says_the_type_unless_the_value_contradicts(
+    field: str, value: Value, expected: ValueType
+) -> None:
+    assert type_of(field, value) is expected
+
+
+@given(
+    st.one_of(
+        st.integers(-(2**63), 2**64 - 1),
+        st.floats(allow_nan=False),
+        st.booleans(),
+    )
+)
+def test_any_value_comes_back_from_its_word(value: Value) -> None:
+    record = guest_record(params={"x.stranger": value}, first=True)
+    shape = Shapes().of(record)
+    word = int.from_bytes(shape.packer.pack(*record.params.values()), "little")
+    back = value_of(shape.columns[0].type, word, {})
+    assert back == value
+    assert type(back) is type(value)
+
+
+def test_guests_alike_share_a_shape() -> None:
+    shapes = Shapes()
+    assert shapes.of(guest_record("a")) is shapes.of(guest_record("b"))

@@ -1,0 +1,192 @@
+"""Writing: one row a tick, replays, changes of form, and nothing half-written."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from records import TIME_MS, UUID, batch, event_record, gap_record, guest_params, guest_record, pool_record
+
+from domstat.model import Batch, Record, key_of
+from domstat_sinks.sqlite import schema
+from domstat_sinks.sqlite.stored import Store
+
+from .conftest import History
+
+OTHER = "6a2f41a3-c54c-4a5e-9b5b-3e0f0c9d8a12"
+
+
+def samples(history: History, time_ms: int, uuid: str | None = UUID) -> dict[str, object]:
+    query = "SELECT field, device, value FROM samples WHERE time_ms = ? AND uuid IS ?"
+    return {key_of(str(f), None if d is None else str(d)): v for f, d, v in history.ask(query, time_ms, uuid)}
+
+
+def at(time_ms: int, *records: Record) -> Batch:
+    return batch(*records, time_ms=time_ms)
+
+
+def test_a_tick_is_one_row_and_every_value_is_in_it(history: History) -> None:
+    record = guest_record()
+    history.write(batch(record))
+    assert history.ask("SELECT count(*) FROM head") == [(1,)]
+    assert samples(history, TIME_MS) == record.params
+
+
+def test_values_beyond_sqlites_integers_come_out_as_all_their_digits(history: History) -> None:
+    history.write(batch(guest_record(extra={"block.wr.bytes[vda]": 2**64 - 1, "cpu.user": 2**63 - 1}, first=True)))
+    stored = samples(history, TIME_MS)
+    assert stored["block.wr.bytes[vda]"] == "18446744073709551615"
+    assert stored["cpu.user"] == 2**63 - 1
+
+
+def test_texts_booleans_and_reals_come_out_as_themselves(history: History) -> None:
+    odd = {
+        "dirtyrate.calc_mode": "dirty-ring",
+        "vcpu.halted[0]": True,
+        "block.timed_group.rd_queue_depth_avg[vda/0]": 0.1,
+    }
+    history.write(batch(guest_record(params=odd, first=True)))
+    assert samples(history, TIME_MS) == odd
+
+
+def test_a_field_that_changes_its_type_keeps_every_value(history: History) -> None:
+    values = [5, -5, 2**64 - 1, 0.5, "text", 2**60 + 1]
+    for i, value in enumerate(values):
+        history.write(at(TIME_MS + i, guest_record(params={"odd": value}, first=True, time_ms=TIME_MS + i)))
+    stored = [samples(history, TIME_MS + i)["odd"] for i in range(len(values))]
+    assert stored == [5, -5, "18446744073709551615", 0.5, "text", 2**60 + 1]
+
+
+def test_a_row_is_a_difference_to_a_base_at_most_so_many_rows_back(history: History) -> None:
+    rows = schema.KEYFRAME_EVERY * 2 + 5
+    for i in range(rows):
+        history.write(at(TIME_MS + i, guest_record(extra={"cpu.time": i}, first=True)))
+    store = Store(history.reader())
+    bases = [store._row(i).body.base for i in range(1, rows + 1)]
+    assert [i for i, base in enumerate(bases) if base == 0] == [0, schema.KEYFRAME_EVERY, schema.KEYFRAME_EVERY * 2]
+    found = history.ask("SELECT value FROM samples WHERE field = 'cpu.time' ORDER BY time_ms")
+    assert [value for (value,) in found] == list(range(rows))
+
+
+def test_ticks_that_look_alike_share_layout_and_shapes(history: History) -> None:
+    for i in range(5):
+        history.write(at(TIME_MS + i, guest_record("a"), guest_record("b", uuid=OTHER)))
+    assert history.ask("SELECT (SELECT count(*) FROM layout), (SELECT count(*) FROM shape)") == [(1, 1)]
+
+
+def test_a_guest_that_is_renamed_stays_itself(history: History) -> None:
+    history.write(at(1000, guest_record("old")), at(2000, guest_record("new")))
+    rows = history.ask("SELECT DISTINCT time_ms, uuid, domain FROM samples ORDER BY 1")
+    assert rows == [(1000, UUID, "old"), (2000, UUID, "new")]
+
+
+def test_the_same_batch_again_changes_nothing(history: History) -> None:
+    ticks = [at(TIME_MS + i, guest_record(extra={"cpu.time": i}, first=True)) for i in range(5)]
+    history.write(*ticks)
+    before = history.ask("SELECT * FROM samples")
+    history.write(ticks[0], ticks[3])
+    history.write(*ticks)
+    assert history.ask("SELECT count(*) FROM head") == [(5,)]
+    assert sorted(map(repr, history.ask("SELECT * FROM samples"))) == sorted(map(repr, before))
+
+
+def test_a_replaced_base_leaves_the_rows_that_were_differences_to_it_right(history: History) -> None:
+    history.write(*(at(TIME_MS + i, guest_record(extra={"cpu.time": 100 + i}, first=True)) for i in range(4)))
+    history.write(at(TIME_MS, guest_record(extra={"cpu.time": 7}, first=True)))
+    found = history.ask("SELECT value FROM samples WHERE field = 'cpu.time' ORDER BY time_ms")
+    assert [value for (value,) in found] == [7, 101, 102, 103]
+
+
+def test_half_a_tick_joins_the_other_half(history: History) -> None:
+    history.write(at(TIME_MS, guest_record("a")))
+    history.write(at(TIME_MS, guest_record("b", uuid=OTHER), event_record()))
+    assert history.ask("SELECT DISTINCT domain FROM samples ORDER BY 1") == [("a",), ("b",)]
+    (row,) = history.ask("SELECT id FROM head")
+    assert [record.kind for record in Store(history.reader()).batch(int(str(row[0]))).records] == [
+        "guest",
+        "guest",
+        "event",
+    ]
+
+
+def test_every_kind_of_record_comes_back(history: History) -> None:
+    records = (guest_record(), pool_record(), event_record(device="vda"), gap_record())
+    history.write(batch(*records))
+    back = Store(history.reader()).batch(1).records
+    plain = [(r.kind, r.subject, r.params, r.event, r.gap, r.pool) for r in records]
+    assert [(r.kind, r.subject, r.params, r.event, r.gap, r.pool) for r in back] == plain
+
+
+def test_an_empty_tick_is_a_tick(history: History) -> None:
+    history.write(Batch(host="h", collect="c", stamp=batch().stamp, records=()))
+    assert history.ask("SELECT count(*) FROM head") == [(1,)]
+    assert history.ask("SELECT count(*) FROM samples") == [(0,)]
+
+
+def test_two_streams_may_have_ticks_at_one_time(history: History) -> None:
+    history.write(batch(guest_record(host="a"), host="a"), batch(guest_record(host="b"), host="b"))
+    assert history.ask("SELECT DISTINCT host FROM samples ORDER BY 1") == [("a",), ("b",)]
+
+
+def test_labels_and_devices_are_kept_when_they_change(history: History) -> None:
+    for time_ms, title in ((1000, "x"), (2000, "x"), (3000, "y")):
+        record = guest_record(labels={"title": title}, devices={"vda": {"path": "/a"}}, time_ms=time_ms)
+        history.write(at(time_ms, record))
+    rows = history.ask("SELECT time_ms, labels ->> 'title', devices ->> '$.vda.path' FROM detail ORDER BY 1")
+    assert rows == [(1000, "x", "/a"), (3000, "y", "/a")]
+
+
+def test_a_failed_write_leaves_nothing_behind_and_the_next_one_is_whole(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history.write(at(1000, guest_record()))
+    writer = history.sink._writer
+    assert writer
+    whole = writer._write_batch
+
+    def fail_at_second(taken: Batch) -> None:
+        whole(taken)
+        if taken.stamp.time_ms == 3000:
+            raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(writer, "_write_batch", fail_at_second)
+    new = [
+        at(time_ms, guest_record("fresh", uuid=OTHER, extra={"new.field": 1}, first=True)) for time_ms in (2000, 3000)
+    ]
+    with pytest.raises(sqlite3.OperationalError):
+        writer.write(new)
+    assert history.ask("SELECT count(*) FROM head") == [(1,)]
+    monkeypatch.undo()
+    history.write(*new)
+    assert history.ask("SELECT count(*) FROM samples WHERE field = 'new.field'") == [(2,)]
+
+
+keys = st.sampled_from(["cpu.time", "block.wr.bytes[vda]", "net.rx.bytes[52:54:00:aa:bb:01]", "x.y[a]b[c]", "odd"])
+values = st.one_of(
+    st.integers(-(2**63), 2**64 - 1), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=5)
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.dictionaries(keys, values, min_size=1), min_size=1, max_size=6))
+def test_any_ticks_come_back_exactly(make_history: Callable[[], History], ticks: list[dict[str, int]]) -> None:
+    history = make_history()
+    history.write(
+        *(at(1000 + i, guest_record(params=params, first=True, rates={}, derived={})) for i, params in enumerate(ticks))
+    )
+    store = Store(history.reader())
+    assert [store.batch(i + 1).records[0].params for i in range(len(ticks))] == ticks
+    history.close()
+
+
+def test_plain_sqlite_sees_what_is_where(history: History) -> None:
+    history.write(batch(guest_record()))
+    plain = sqlite3.connect(history.path)
+    (row,) = plain.execute("SELECT s.host, h.time_ms FROM head h JOIN stream s ON s.id = h.stream").fetchall()
+    columns = plain.execute("SELECT count(*) FROM shape_column").fetchone()
+    plain.close()
+    assert row == ("kvm1", TIME_MS)
+    assert columns == (len(guest_params()),)

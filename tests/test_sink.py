@@ -1,0 +1,119 @@
+"""The sinks' contract: how they are found and what they may raise."""
+
+from __future__ import annotations
+
+import sys
+import types
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import Struct
+
+from domstat import sink as sink_module
+from domstat.sink import (
+    ENTRY_POINT_GROUP,
+    BrokenSinkError,
+    ClaimsFiles,
+    Fatal,
+    Finished,
+    Reject,
+    Retry,
+    Sink,
+    SinkError,
+    UnknownSinkError,
+    find_sinks,
+    load_sink,
+)
+from records import batch, guest_record
+
+
+class Good:
+    class Settings(Struct):
+        pass
+
+    def __init__(self, settings: Any) -> None: ...
+    def open(self, context: Any) -> None: ...
+    def write(self, batches: Any) -> None: ...
+    def close(self) -> None: ...
+
+
+class Claiming(Good):
+    @staticmethod
+    def claims(settings: Any, state_dir: Path) -> list[Path]:
+        return [state_dir / "x"]
+
+
+class Lacking:
+    def open(self, context: Any) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    module: Any = types.ModuleType("strangers_sinks")
+    module.Good, module.Lacking = Good, Lacking
+    monkeypatch.setitem(sys.modules, "strangers_sinks", module)
+    points = [
+        EntryPoint(name, value, ENTRY_POINT_GROUP)
+        for name, value in (
+            ("good", "strangers_sinks:Good"),
+            ("lacking", "strangers_sinks:Lacking"),
+            ("gone", "strangers_sinks:Gone"),
+            ("broken", "no_such_module_anywhere:Sink"),
+        )
+    ]
+    monkeypatch.setattr(sink_module, "entry_points", lambda group: points if group == ENTRY_POINT_GROUP else [])
+
+
+def test_anyones_sink_is_found_by_its_entry_point() -> None:
+    assert list(find_sinks()) == ["good", "lacking", "gone", "broken"]
+    loaded: object = load_sink("good")
+    assert loaded is Good
+
+
+def test_a_sink_needs_no_base_class() -> None:
+    assert isinstance(Good(None), Sink)
+    assert not isinstance(Lacking(), Sink)
+
+
+def test_a_class_that_claims_files_is_told_from_one_that_does_not() -> None:
+    assert isinstance(Claiming, ClaimsFiles)
+    assert not isinstance(Good, ClaimsFiles)
+
+
+def test_an_unknown_type_is_answered_with_the_nearest_name() -> None:
+    with pytest.raises(UnknownSinkError, match=r'did you mean "good"\?') as caught:
+        load_sink("goood")
+    assert "broken, gone, good, lacking" in str(caught.value)
+
+
+def test_without_any_sink_installed_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sink_module, "entry_points", lambda group: [])
+    with pytest.raises(UnknownSinkError, match="none"):
+        load_sink("good")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("lacking", "lacks Settings, write, close"), ("gone", "AttributeError"), ("broken", "no_such_module_anywhere")],
+)
+def test_a_sink_that_does_not_load_says_why(name: str, why: str) -> None:
+    with pytest.raises(BrokenSinkError, match=why):
+        load_sink(name)
+
+
+def test_errors_tell_the_agent_what_to_do() -> None:
+    assert all(issubclass(error, SinkError) for error in (Retry, Reject, Fatal, Finished))
+    assert issubclass(Finished, Fatal)
+    assert Retry("busy").after is None
+    assert Retry("busy", after=3.5).after == 3.5
+
+
+def test_a_rejection_names_its_records_and_the_first_reason() -> None:
+    one, record = batch(), guest_record()
+    error = Reject([(one, record, "too hot"), (one, record, "too cold")])
+    assert [item.reason for item in error.items] == ["too hot", "too cold"]
+    assert (error.items[0].batch, error.items[0].record) == (one, record)
+    assert str(error) == "2 records rejected, the first because too hot"
+    assert str(Reject([])) == "0 records rejected"
