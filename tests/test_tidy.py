@@ -85,7 +85,6 @@ def test_a_pure_module_knows_no_clock_no_file_and_no_logger(module: str) -> None
         "time",
         "os",
         "io",
-        "sys",
         "pathlib",
         "socket",
         "subprocess",

@@ -62,6 +62,9 @@ class Unit(Enum):
         return self.value[1]
 
 
+_RATE_FACTORS = {unit: 1.0 if unit is Unit.NANOSECONDS else unit.scale * 1e9 for unit in Unit}
+
+
 class Field(Struct, frozen=True):
     """One row of the catalogue. *since* is the libvirt version, empty where unknown; *known* is False for strangers."""
 
@@ -80,7 +83,7 @@ class Field(Struct, frozen=True):
 
         Exact for time counters: nanoseconds per nanosecond are seconds per second.
         """
-        return 1.0 if self.unit is Unit.NANOSECONDS else self.unit.scale * 1e9
+        return _RATE_FACTORS[self.unit]
 
 
 GROUPS: dict[str, int] = {

@@ -29,7 +29,7 @@ DEADLINE_SHARE = 0.4
 DEADLINE_MIN_S = 2.0
 """A worker's start, its connection and a first answer fit in this; below it a healthy host would be killed for ever."""
 
-INTERVAL_MIN_S = 0.1
+INTERVAL_MIN_S = 0.02
 """A call takes some milliseconds a guest; what is asked more often than this is a slip of the finger."""
 
 SLOW_INTERVAL_S = 60.0

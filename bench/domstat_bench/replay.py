@@ -34,6 +34,9 @@ STILL_FIELDS = ("net.rx.errs", "net.tx.errs", "net.rx.drop", "net.tx.drop", "bal
 IDLE_SHARE = 0.2
 """Of the guests, those whose disks and NICs do nothing; their CPU counters move all the same."""
 
+RESTING_SHARE = 0.5
+"""Of the guests, those of which only the first disk and the first NIC are busy."""
+
 STRIDES = 4
 """A counter's advance per tick is one of this many multiples of its own size, so that rates change too."""
 
@@ -96,11 +99,11 @@ class Double:
         self._values: list[Any] = [
             _own_value(key, value, guest, name, self._own, dice) for key, value in guest.params.items()
         ]
-        idle = dice.random() < IDLE_SHARE
+        idle, seconds_rest = dice.random() < IDLE_SHARE, dice.random() < RESTING_SHARE
         self._moving = [
             (position, _advance(key, dice))
             for position, (key, value) in enumerate(guest.params.items())
-            if not isinstance(value, (str, bool)) and _moves(key, idle=idle)
+            if not isinstance(value, (str, bool)) and _moves(key, idle=idle, seconds_rest=seconds_rest)
         ]
         self._tick = 0
 
@@ -144,14 +147,16 @@ def _own_value(key: str, value: Value, guest: Guest, name: str, own: Mapping[str
     return value + dice.getrandbits(40) if counts else value
 
 
-def _moves(key: str, *, idle: bool) -> bool:
+def _moves(key: str, *, idle: bool, seconds_rest: bool) -> bool:
+    """Whether a value changes from tick to tick."""
     field, indices = parse_name(key)
     if field == "balloon.rss":
         return True
     if look_up(field).kind is not FieldKind.COUNTER or field in STILL_FIELDS:
         return False
-    # The first disk and NIC are busy, what else there is is at rest in half of the guests' shapes.
-    return field.startswith(("cpu.", "vcpu.", "balloon.")) or not (idle or (indices[:1] and indices[0] % 2))
+    if field.startswith(("block.", "net.")):
+        return not (idle or (seconds_rest and indices[0] > 0))
+    return True
 
 
 def _advance(key: str, dice: random.Random) -> int:

@@ -86,22 +86,19 @@ def test_an_event_has_the_xml_read_again_while_the_old_still_serves(event: str) 
     assert entry.labels == {"title": "new"}
 
 
-def test_events_that_were_missed_put_everything_in_doubt() -> None:
+def test_after_missed_events_what_is_known_is_used_and_read_again_in_passing() -> None:
     known = learned(domain_xml())
     known.note([], missed=True)
-    assert known.get(UUID, 3) is None
+    assert known.get(UUID, 3) is not None
+    assert known.oldest(10) == [UUID]
+    known.learn(Description(UUID, domain_xml(), None), 3)
+    assert known.oldest(10) == []
 
 
 def test_an_event_about_a_stranger_changes_nothing() -> None:
     known = learned(domain_xml())
     known.note([Change("lifecycle", "another", "x")], missed=False)
     assert known.get(UUID, 3) is not None
-
-
-def test_a_guest_in_doubt_is_read_again() -> None:
-    known = learned(domain_xml())
-    known.doubt(UUID)
-    assert known.get(UUID, 3) is None
 
 
 def test_a_guest_that_is_gone_is_forgotten() -> None:

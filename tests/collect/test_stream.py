@@ -233,6 +233,17 @@ def test_a_device_nobody_announced_has_the_xml_read_once_more_and_no_oftener() -
     assert told.hypervisor.described == [(UUID,), (UUID,)]
 
 
+def test_what_one_stream_had_read_again_the_other_does_not_read_once_more() -> None:
+    told = Told(KVM)
+    first = told.stream
+    told.record(0, sample())
+    second = told.stream = told.new_stream()
+    told.record(0, sample())
+    for told.stream in (first, second):
+        told.record(10, sample(disks=("vda", "vdz")))
+    assert told.hypervisor.described == [(UUID,), (UUID,)]
+
+
 def test_two_streams_of_a_host_share_what_they_know() -> None:
     told = Told(KVM)
     told.record(0, sample())

@@ -258,7 +258,7 @@ def test_shapes_fit_their_values_however_few(names: list[str]) -> None:
     for _ in range(2):
         number, values = shapes.number(params, internals=False)
         assert values == [params[name] for name in names if name != "vm.x"]
-        assert len(shapes.new[number]) == len(values)
+        assert len(shapes._new[number]) == len(values)
 
 
 def test_whether_internals_are_wanted_may_differ_between_questions() -> None:
@@ -267,7 +267,7 @@ def test_whether_internals_are_wanted_may_differ_between_questions() -> None:
     for internals, expected in ((False, [1, 3]), (True, [1, 2, 3]), (False, [1, 3])):
         number, values = shapes.number(params, internals=internals)
         assert values == expected
-        assert len(shapes.new[number]) == len(values)
+        assert len(shapes._new[number]) == len(values)
 
 
 def test_too_many_shapes_begin_anew_with_new_numbers() -> None:
@@ -276,7 +276,9 @@ def test_too_many_shapes_begin_anew_with_new_numbers() -> None:
     assert len(numbers) == SHAPES_MAX + 5
     again, _ = shapes.number({"p0": 1}, internals=True)
     assert again not in numbers
-    assert shapes.new[again] == ("p0",)
+    assert shapes._new[again] == ("p0",)
+    assert shapes.take()[1]
+    assert not shapes.take()[1]
 
 
 def test_events_wait_for_the_next_answer() -> None:

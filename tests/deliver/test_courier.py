@@ -256,6 +256,19 @@ def test_a_sink_that_ends_takes_no_more_and_what_it_had_is_dropped(
     adds_up(courier)
 
 
+@pytest.mark.parametrize(("why", "told"), [(Fatal("wrong token"), 1), (Finished("the pipe is closed"), 1), (None, 0)])
+def test_whoever_wants_to_know_is_told_when_a_sink_takes_no_more(
+    log: Log, tmp_path: Path, why: BaseException | None, told: int
+) -> None:
+    ended: list[str] = []
+    courier = Courier("mine", Scripted(why), tmp_path, log, lambda: ended.append("ended"))
+    courier.start()
+    courier.offer(ticks(1)[0])
+    assert eventually(lambda: courier.pending == 0)
+    assert courier.stop(10)
+    assert len(ended) == told
+
+
 def test_a_sink_that_does_not_keep_up_loses_the_oldest_counted_and_said_once(
     carry: Carry, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from domstat_lab import guests, image
-from domstat_lab.libvirtd import PrivateLibvirtd
-from domstat_lab.spec import DiskSpec, GuestSpec, tiny
 
 from domstat.collect.hypervisor import Hypervisor
 from domstat.collect.inventory import Inventory
 from domstat.collect.stream import Block, Stream, deadline_in
 from domstat.model import Batch, Record
+from domstat_lab import guests, image
+from domstat_lab.libvirtd import PrivateLibvirtd
+from domstat_lab.spec import DiskSpec, GuestSpec, tiny
 
 CORE = ("state", "cpu-total", "balloon", "vcpu", "interface", "block")
 

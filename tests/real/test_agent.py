@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from domstat_lab.libvirtd import PrivateLibvirtd
-from domstat_lab.spec import GuestSpec
 
 from domstat.jsonlines import read_time
 from domstat.model import key_of
+from domstat_lab.libvirtd import PrivateLibvirtd
+from domstat_lab.spec import GuestSpec
 from domstat_sinks.sqlite import connect
 
 from .conftest import BURNER, NAUGHTY, WRITER, Agent

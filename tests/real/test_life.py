@@ -5,21 +5,21 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
-from domstat_lab import guests, hotplug
-from domstat_lab.libvirtd import PrivateLibvirtd
-from domstat_lab.spec import DiskSpec, GuestSpec
 
 from domstat.collect.hypervisor import OverdueError
 from domstat.collect.stream import deadline_in
 from domstat.collect.wire import Globs
+from domstat_lab import guests, hotplug
+from domstat_lab.libvirtd import PrivateLibvirtd
+from domstat_lab.spec import DiskSpec, GuestSpec
 
 from .conftest import NAUGHTY, SLEEPER, WRITER, Collector
 
 
-def disks_of(params: dict[str, object]) -> set[str]:
+def disks_of(params: Mapping[str, object]) -> set[str]:
     return {key.partition("[")[2][:-1] for key in params if key.startswith("block.capacity[")}
 
 

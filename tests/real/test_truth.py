@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from domstat.model import Record
 from domstat_lab import guests
 from domstat_lab.libvirtd import PrivateLibvirtd
-
-from domstat.model import Record
 
 from .conftest import BURNER, WRITER, Collector
 

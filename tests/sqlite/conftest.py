@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from heard import Log
 
 from domstat.model import Batch
 from domstat.sink import SinkContext
 from domstat_sinks.sqlite import SqliteSink, connect
 from domstat_sinks.sqlite.sink import SqliteSettings
+from heard import Log
 
 
 class History:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from records import guest_record
 
 from domstat.catalog import ValueType
 from domstat.model import Value
 from domstat_sinks.sqlite.layout import Shapes, type_of, value_of
+from records import guest_record
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
-from records import TIME_MS, batch, guest_record
 
 from domstat.history import HistoryError
 from domstat_sinks.sqlite import SqliteSink, connect, register
 from domstat_sinks.sqlite.sink import SqliteSettings
+from records import TIME_MS, batch, guest_record
 
 from .conftest import History
 
@@ -38,15 +38,15 @@ def test_a_reader_sees_new_ticks_without_opening_again(history: History) -> None
 def test_a_history_that_is_not_there_is_said_to_be_so(history: History) -> None:
     with pytest.raises(FileNotFoundError, match="no history yet"):
         connect(history.folder / "other.db")
-    with pytest.raises(HistoryError, match="no history yet"):
-        with SqliteSink.history(SqliteSettings("other.db"), history.folder):
-            pass
+    missing = SqliteSink.history(SqliteSettings("other.db"), history.folder)
+    with pytest.raises(HistoryError, match="no history yet"), missing:
+        pass
 
 
 def test_wrong_sql_is_told_in_sqlites_words(history: History) -> None:
-    with SqliteSink.history(SqliteSettings(), history.folder) as opened:
-        with pytest.raises(HistoryError, match="no such column: nonsense"):
-            opened.sql("SELECT nonsense FROM samples")
+    reading = SqliteSink.history(SqliteSettings(), history.folder)
+    with reading as opened, pytest.raises(HistoryError, match="no such column: nonsense"):
+        opened.sql("SELECT nonsense FROM samples")
 
 
 def test_a_query_without_rows_has_columns(history: History) -> None:

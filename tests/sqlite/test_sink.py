@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from records import batch, guest_record
 
 from domstat.history import HasHistory, HistoryError
 from domstat.sink import ClaimsFiles, Fatal, Retry, Sink
 from domstat_sinks.sqlite import SqliteSink, schema
 from domstat_sinks.sqlite.sink import SqliteSettings
+from records import batch, guest_record
 
 from .conftest import History
 

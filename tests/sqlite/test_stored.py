@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from domstat.model import Batch, Domain, Kind, Moment, Partial, Record, Stamp, key_of, moment_within
-from domstat.rates import Baseline, Breaks, Shape, advance
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from domstat.model import Batch, Domain, Kind, Moment, Partial, Record, Stamp, key_of, moment_within
+from domstat.rates import Baseline, Breaks, Shape, advance
 
 from .conftest import History
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from records import TIME_MS, UUID, batch, event_record, gap_record, guest_params, guest_record, pool_record
 
-from domstat.model import Batch, Record, key_of
+from domstat.model import Batch, Record, Value, key_of
 from domstat_sinks.sqlite import schema
 from domstat_sinks.sqlite.stored import Store
+from records import TIME_MS, UUID, batch, event_record, gap_record, guest_params, guest_record, pool_record
 
 from .conftest import History
 
@@ -53,7 +53,7 @@ def test_texts_booleans_and_reals_come_out_as_themselves(history: History) -> No
 
 
 def test_a_field_that_changes_its_type_keeps_every_value(history: History) -> None:
-    values = [5, -5, 2**64 - 1, 0.5, "text", 2**60 + 1]
+    values: list[Value] = [5, -5, 2**64 - 1, 0.5, "text", 2**60 + 1]
     for i, value in enumerate(values):
         history.write(at(TIME_MS + i, guest_record(params={"odd": value}, first=True, time_ms=TIME_MS + i)))
     stored = [samples(history, TIME_MS + i)["odd"] for i in range(len(values))]

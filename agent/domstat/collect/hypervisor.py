@@ -137,10 +137,11 @@ class Hypervisor:
         Raises CollectError.
         """
         reply, process = self._converse(ask, wire.Answer, deadline_at)
-        process.shapes.update(reply.shapes)
+        shapes = process.shapes | reply.shapes if reply.shapes else process.shapes
+        process.shapes = reply.shapes if reply.forgotten else shapes
         for note in reply.notes:
             self._log.warning("driver_note", note=note)
-        return reply, process.shapes
+        return reply, shapes
 
     def describe(self, uuids: tuple[str, ...], deadline_at: float) -> list[wire.Description]:
         """Read the XML of guests; at least a moment is given even if *deadline_at* is near. Raises CollectError."""

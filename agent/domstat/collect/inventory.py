@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable
+from itertools import islice
 
 from msgspec import Struct
 
@@ -102,6 +103,9 @@ class Inventory:
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
         self._stale: set[str] = set()
+        """Guests that something has happened to: read again before anything of theirs is named."""
+        self._old: dict[str, None] = {}
+        """Guests that something may have happened to unseen: read again in passing."""
 
     def get(self, uuid: str, incarnation: int | None) -> Entry | None:
         """Return what is known of this incarnation, None if its XML must be read first."""
@@ -114,16 +118,20 @@ class Inventory:
         return entry if entry is not None and entry.id == incarnation else None
 
     def note(self, changes: Iterable[Change], *, missed: bool) -> None:
-        """Take libvirt's events: what they touch is read again before it is used again."""
+        """Take libvirt's events: what they touch is read again before it is used again.
+
+        *missed* says that events may have been lost, as with every new worker. New devices show in the answers
+        themselves, so what is known stays in use meanwhile: a respawn does not cost the XML of every guest at once.
+        """
         if missed:
-            self._stale.update(self._entries)
+            self._old.update(dict.fromkeys(self._entries))
         for change in changes:
             if change.uuid in self._entries:
                 self._stale.add(change.uuid)
 
-    def doubt(self, uuid: str) -> None:
-        """Have a guest's XML read again: its answer shows a device that is not known."""
-        self._stale.add(uuid)
+    def oldest(self, most: int) -> list[str]:
+        """Name at most so many guests that are to be read again in passing."""
+        return list(islice(self._old, most))
 
     def learn(self, description: Description, incarnation: int | None) -> str | None:
         """Take a guest's XML; return what was wrong with it, if anything.
@@ -133,6 +141,7 @@ class Inventory:
         """
         uuid = description.uuid
         self._stale.discard(uuid)
+        self._old.pop(uuid, None)
         if description.xml is None and description.error is None:
             self._entries.pop(uuid, None)
             return None
@@ -149,4 +158,5 @@ class Inventory:
             oldest = next(iter(self._entries))
             del self._entries[oldest]
             self._stale.discard(oldest)
+            self._old.pop(oldest, None)
         return trouble

@@ -15,7 +15,7 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
-from domstat.catalog import IDENTITY_FIELDS, comes_from_the_guest, look_up
+from domstat.catalog import IDENTITY_FIELDS, FieldKind, comes_from_the_guest, look_up
 from domstat.collect.inventory import Entry
 from domstat.collect.wire import ALL, Globs
 from domstat.derive import Derivation
@@ -47,7 +47,7 @@ class Plan:
     __slots__ = (
         "_identify",
         "_pick",
-        "_reals",
+        "_suspects",
         "derivation",
         "devices",
         "entry",
@@ -88,7 +88,7 @@ class Plan:
             kept[_unused(kept, field, _device_of(field, indices, names))] = i
         self.keys = tuple(kept)
         self._pick = _taker(list(kept.values()))
-        self._reals = [i for i in kept.values() if isinstance(values[i], float)]
+        self._suspects = [i for i in kept.values() if _may_be_no_number(parsed[i][0], values[i])]
         self.shape = _shape(self.keys)
         self.derivation = _derivation(self.keys)
 
@@ -102,8 +102,8 @@ class Plan:
         return dict(zip(self.keys, self._pick(values), strict=False))  # both are made of one dictionary
 
     def unreal(self, values: Sequence[Value]) -> list[str]:
-        """Name the raw parameters that are no number (NaN, infinite): missing, not values."""
-        return [self.raw[i] for i in self._reals if not math.isfinite(values[i])]  # type: ignore[arg-type]
+        """Name the raw parameters that are no number (NaN, infinite, a counter's text): missing, not values."""
+        return [self.raw[i] for i in self._suspects if isinstance(v := values[i], str) or not math.isfinite(v)]
 
 
 SHAPES_MAX = 65_536
@@ -119,6 +119,10 @@ def _shape(keys: tuple[str, ...]) -> Shape:
 @lru_cache(maxsize=SHAPES_MAX)
 def _derivation(keys: tuple[str, ...]) -> Derivation:
     return Derivation(keys)
+
+
+def _may_be_no_number(field: str, value: Value) -> bool:
+    return isinstance(value, float) or (isinstance(value, str) and look_up(field).kind is FieldKind.COUNTER)
 
 
 def _taker(positions: list[int]) -> Callable[[Sequence[Value]], tuple[Any, ...]]:

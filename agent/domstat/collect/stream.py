@@ -30,6 +30,9 @@ FORGET_AFTER_NS = 3600 * 1_000_000_000
 DESCRIBE_GUESTS_MAX = 50
 """Guests whose XML is read in one question, about 1 ms each: a large host gets on even if its deadline is near."""
 
+DESCRIBE_AGAIN_MAX = 10
+"""Guests whose XML is read again in passing, a tick: 200 guests are through in 20 ticks, and no tick notices."""
+
 ACTIVE = 1
 NOWAIT = 1 << 29
 BACKING = 1 << 30
@@ -112,6 +115,9 @@ class Stream:
         the NICs of guests never described wait until they can be named. First come those that are new.
         """
         ids = {guest.uuid: _incarnation(guest) for guest in answer.guests if self._must_describe(guest, shapes)}
+        for uuid in self._inventory.oldest(DESCRIBE_AGAIN_MAX):
+            if uuid not in ids:
+                ids[uuid] = self._known[uuid].domain.id if uuid in self._known else None
         uuids = sorted(ids, key=lambda uuid: self._inventory.last_known(uuid, ids[uuid]) is not None)
         for start in range(0, len(uuids), DESCRIBE_GUESTS_MAX):
             if start and time.monotonic() >= deadline_at:

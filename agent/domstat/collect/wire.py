@@ -85,6 +85,8 @@ class Change(Struct, frozen=True, array_like=True, gc=False):
 class Answer(Struct, frozen=True, tag="answer"):
     """One bulk call's answer; *shapes* are the parameter names of shapes not sent before.
 
+    *forgotten* says that shapes sent earlier are not used after this answer: the worker remembers a bounded number.
+
     *changes* are the events since the answer before; *missed* says that some may be lacking (the connection is new, or
     there were too many), so that everything known from events must be read again. *notes* are things to log once.
     """
@@ -95,6 +97,7 @@ class Answer(Struct, frozen=True, tag="answer"):
     changes: list[Change]
     missed: bool
     notes: list[str]
+    forgotten: bool = False
 
 
 class Description(Struct, frozen=True, array_like=True, gc=False):

@@ -32,7 +32,7 @@ from domstat.model import Stamp, Value
 
 KEEPALIVE_INTERVAL_S = 5
 KEEPALIVE_COUNT = 2
-"""A hung libvirtd is noticed after interval x (count + 1) = 15 s even between ticks; a call meets its deadline before."""
+"""A hung libvirtd is noticed after interval x (count + 1) = 15 s even between ticks; a call's deadline comes first."""
 
 CHANGES_MAX = 10_000
 """Events kept between two answers; more are as good as "everything changed"."""
@@ -56,7 +56,14 @@ class Shapes:
     def __init__(self) -> None:
         self._known: dict[tuple[bool, tuple[str, ...]], tuple[int, Callable[[dict[str, Value]], Any] | None]] = {}
         self._next = 0
-        self.new: dict[int, tuple[str, ...]] = {}
+        self._new: dict[int, tuple[str, ...]] = {}
+        self._forgotten = False
+
+    def take(self) -> tuple[dict[int, tuple[str, ...]], bool]:
+        """Return the shapes to be sent, and whether all sent before are of no use any more."""
+        new, self._new = self._new, {}
+        forgotten, self._forgotten = self._forgotten, False
+        return new, forgotten
 
     def number(self, params: dict[str, Value], *, internals: bool) -> tuple[int, list[Value]]:
         """Return the shape of *params*, and the values that belong to it."""
@@ -70,12 +77,13 @@ class Shapes:
     def _learn(self, keys: tuple[str, ...], *, internals: bool) -> tuple[int, Callable[[dict[str, Value]], Any] | None]:
         if len(self._known) >= SHAPES_MAX:
             self._known.clear()
+            self._forgotten = True
         kept = keys if internals else tuple(key for key in keys if not is_internal(key))
         pick: Callable[[dict[str, Value]], Any] | None = None
         if len(kept) < len(keys):
             pick = itemgetter(*kept) if len(kept) > 1 else lambda params: [params[key] for key in kept]
         self._next += 1
-        self.new[self._next] = kept
+        self._new[self._next] = kept
         self._known[internals, keys] = (self._next, pick)
         return self._known[internals, keys]
 
@@ -171,9 +179,9 @@ class Worker:
             shape, values = self._shapes.number(params, internals=ask.internals)
             guests.append(wire.Guest(domain.UUIDString(), domain.name(), domain.ID(), shape, values))
         changes, missed = self._changes.take()
-        shapes, self._shapes.new = self._shapes.new, {}
+        shapes, forgotten = self._shapes.take()
         notes, self._notes = self._notes, []
-        return wire.Answer(Stamp(*stamp, self._boot_id, call_ns), guests, shapes, changes, missed, notes)
+        return wire.Answer(Stamp(*stamp, self._boot_id, call_ns), guests, shapes, changes, missed, notes, forgotten)
 
     def _call(self, connection: Any, ask: wire.Ask) -> list[tuple[Any, dict[str, Value]]]:
         flags = ask.flags & ~self._unknown_flags

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from domstat.model import Batch, Record, Stamp
 from domstat_sinks.sqlite import row, schema
-from domstat_sinks.sqlite.layout import Entry, Shape, Shapes, entry_of
+from domstat_sinks.sqlite.layout import Shape, Shapes, entry_of
 from domstat_sinks.sqlite.numbers import Numbers
 from domstat_sinks.sqlite.stored import Store
 
@@ -106,7 +106,7 @@ class Writer:
         """Drop what is remembered of the file: a transaction that was rolled back took its numbers with it."""
         self._numbers.forget()
         self._details: dict[tuple[int, str], tuple[str, str]] = {}
-        self._layouts: dict[int, tuple[list[tuple[Entry, Shape]], int]] = {}
+        self._layouts: dict[int, tuple[list[Any], list[Shape], int]] = {}
         self._bases: dict[int, _Base] = {}
 
     def _write_batch(self, batch: Batch) -> None:
@@ -126,8 +126,7 @@ class Writer:
         valued = [record for record in batch.records if record.params]
         packed = [self._pack(record) for record in valued]
         words = np.frombuffer(b"".join([words for _, words in packed]), dtype="<u8")
-        pairs = zip(valued, packed, strict=True)
-        layout = self._layout(stream, [(entry_of(record), shape) for record, (shape, _) in pairs])
+        layout = self._layout(stream, valued, [shape for shape, _ in packed])
         base = self._base(stream, layout) if head_id is None else None
         extras = {
             position: row.Extra(record.partial, record.anew)
@@ -185,12 +184,16 @@ class Writer:
             values[position] = self._numbers.text(values[position])
         return values
 
-    def _layout(self, stream: int, entries: list[tuple[Entry, Shape]]) -> int:
+    def _layout(self, stream: int, records: list[Record], shapes: list[Shape]) -> int:
+        """Return the number of the layout that *records* have, nearly always the one of the tick before."""
+        subjects = [(record.kind, record.domain, record.pool) for record in records]
         last = self._layouts.get(stream)
-        if last is not None and last[0] == entries:
-            return last[1]
-        layout = self._numbers.layout(entries)
-        self._layouts[stream] = (entries, layout)
+        if last is not None and last[0] == subjects and last[1] == shapes:
+            return last[2]
+        layout = self._numbers.layout(
+            [(entry_of(record), shape) for record, shape in zip(records, shapes, strict=True)]
+        )
+        self._layouts[stream] = (subjects, shapes, layout)
         return layout
 
     def _write_detail(self, stream: int, uuid: str, record: Record) -> None:
