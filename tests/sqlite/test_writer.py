@@ -43,7 +43,7 @@ def test_values_beyond_sqlites_integers_come_out_as_all_their_digits(history: Hi
 
 
 def test_texts_booleans_and_reals_come_out_as_themselves(history: History) -> None:
-    odd = {
+    odd: dict[str, Value] = {
         "dirtyrate.calc_mode": "dirty-ring",
         "vcpu.halted[0]": True,
         "block.timed_group.rd_queue_depth_avg[vda/0]": 0.1,
