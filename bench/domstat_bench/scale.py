@@ -50,7 +50,6 @@ class Figures(Struct, frozen=True):
     beyond: Sampled
     parent_pss: int
     worker_pss: int
-    history_bytes_per_tick: float
     profile: dict[str, Any] | None
 
     @property
@@ -67,19 +66,16 @@ def run(recording: Recording, guests: int, ticks: int, sinks: Sequence[str], *, 
         recording.save(folder / "recording.json")
         settings = replay_worker.Settings(str(folder / "recording.json"), guests, str(folder / "meter"))
         config = write_config(folder, "replay:///", interval_s, sinks)
-        history = folder / "state" / "history.db"
         with _agent(config, settings) as agent:
             for _ in range(WARM_UP_TICKS):
                 tick = agent.next_tick(interval_s * 10 + 30)
             agent.settle()
             parent, worker = agent.pids()
-            began = _size(history)
             samples = [(measure.cpu_ns(parent), measure.cpu_ns(worker), read_meter(folder / "meter"))]
             for _ in range(ticks):
                 tick = agent.next_tick(interval_s * 10)
                 agent.settle()
                 samples.append((measure.cpu_ns(parent), measure.cpu_ns(worker), read_meter(folder / "meter")))
-            sizes = (_size(history) - began) / ticks
             memory = measure.pss_kib(parent), measure.pss_kib(worker)
         stages = _profile(config, settings, folder, interval_s) if profile else None
     steps = [[late - early for early, late in zip(*pair, strict=True)] for pair in pairwise(samples)]
@@ -93,7 +89,6 @@ def run(recording: Recording, guests: int, ticks: int, sinks: Sequence[str], *, 
         beyond=sampled([parent + worker - fake for parent, worker, fake in steps]),
         parent_pss=memory[0],
         worker_pss=memory[1],
-        history_bytes_per_tick=sizes,
         profile=stages,
     )
 
@@ -101,10 +96,6 @@ def run(recording: Recording, guests: int, ticks: int, sinks: Sequence[str], *, 
 def _agent(config: Path, settings: replay_worker.Settings) -> AgentRun:
     text = msgspec.json.encode(settings).decode()
     return AgentRun([sys.executable, "-P", "-m", "domstat_bench.replay_service", str(config), text])
-
-
-def _size(history: Path) -> int:
-    return sum(file.stat().st_size for file in history.parent.glob(f"{history.name}*"))
 
 
 def _profile(config: Path, settings: replay_worker.Settings, folder: Path, interval_s: int) -> dict[str, Any]:
@@ -133,13 +124,12 @@ def table(measured: Sequence[Figures]) -> Table:
             figures(item.beyond.min / item.params / 1000),
             mib(item.parent_pss),
             mib(item.worker_pss),
-            f"{item.history_bytes_per_tick / 1024:.0f}",
         ]
         for item in measured
     ]
     columns = [
         "CPU per tick, ms (medians)", "params", "fake call", "worker", "parent", "beyond", "us/param", "(min)",
-        "PSS MiB parent", "worker+fake", "KiB stored",
+        "PSS MiB parent", "worker+fake",
     ]  # fmt: skip
     notes = [
         f"to be reached at {item.guests} guests: <= {BEYOND_MAX_US} us per parameter beyond the bare call;"

@@ -102,6 +102,8 @@ class Inventory:
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
+        self.version = 0
+        """Grows with every change of what is known, so that nobody need look who has looked already."""
         self._stale: set[str] = set()
         """Guests that something has happened to: read again before anything of theirs is named."""
         self._old: dict[str, None] = {}
@@ -128,6 +130,7 @@ class Inventory:
         for change in changes:
             if change.uuid in self._entries:
                 self._stale.add(change.uuid)
+                self.version += 1
 
     def oldest(self, most: int) -> list[str]:
         """Name at most so many guests that are to be read again in passing."""
@@ -140,6 +143,7 @@ class Inventory:
         again every tick; a guest that is gone is forgotten.
         """
         uuid = description.uuid
+        self.version += 1
         self._stale.discard(uuid)
         self._old.pop(uuid, None)
         if description.xml is None and description.error is None:

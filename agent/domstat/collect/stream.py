@@ -16,7 +16,7 @@ from domstat.collect.inventory import Inventory
 from domstat.collect.naming import Plan, has_stranger, missing_groups, parse_name
 from domstat.derive import derive
 from domstat.model import Batch, Domain, Kind, Moment, Partial, Record, Stamp, moment_within
-from domstat.rates import Baseline, Breaks, advance, elapsed_ns
+from domstat.rates import NO_BREAKS, Baseline, Breaks, advance, elapsed_ns
 
 DETAILS_EVERY_NS = 3600 * 1_000_000_000
 """Labels and device details travel when they change, and this often for whoever came late."""
@@ -65,12 +65,27 @@ class Block:
 class _Known:
     """What a stream keeps of one guest between ticks."""
 
-    __slots__ = ("baseline", "details_ns", "domain", "no_number", "plan", "sent", "whole", "whole_moment")
+    __slots__ = (
+        "baseline",
+        "checked",
+        "details_ns",
+        "domain",
+        "no_number",
+        "plan",
+        "sent",
+        "settled",
+        "whole",
+        "whole_moment",
+    )
 
     def __init__(self, domain: Domain, plan: Plan) -> None:
         self.domain = domain
         self.plan = plan
         self.baseline: Baseline | None = None
+        self.settled = 0
+        """The tick at which the guest was last found to be as it was."""
+        self.checked = -1
+        """The inventory's version with which the plan's entry was last compared."""
         self.no_number: frozenset[str] = frozenset()
         """Stats groups of which the newest answer had values that are no numbers."""
         self.whole: tuple[str, ...] = ()
@@ -100,21 +115,39 @@ class Stream:
         self._details_every_ns = details_every_ns
         self._known: dict[str, _Known] = {}
         self._last_time_ms = 0
+        self._tick = 0
 
     def collect(self, deadline_at: float) -> Batch:
         """Collect one tick; *deadline_at* is on the monotonic clock. Raises CollectError."""
         answer, shapes = self._hypervisor.ask(self.block.ask, deadline_at)
         self._inventory.note(answer.changes, missed=answer.missed)
-        self._describe(answer, shapes, deadline_at)
+        self._tick += 1
+        others = [guest for guest in answer.guests if not self._settle(guest, shapes[guest.shape])]
+        self._describe([guest for guest in others if self._must_describe(guest, shapes)], deadline_at)
         return self.assemble(answer, shapes)
 
-    def _describe(self, answer: wire.Answer, shapes: dict[int, tuple[str, ...]], deadline_at: float) -> None:
-        """Have the XML read of guests that are new or changed, before anything of theirs is named.
+    def _settle(self, guest: wire.Guest, raw: tuple[str, ...]) -> bool:
+        """Find out at the least cost whether nothing but values has changed: nearly every guest's case."""
+        known = self._known.get(guest.uuid)
+        if known is None or known.domain.id != guest.id or known.domain.name != guest.name:
+            return False
+        plan = known.plan
+        if known.checked != self._inventory.version:
+            if plan.entry is None or self._inventory.get(guest.uuid, guest.id) is not plan.entry:
+                return False
+            known.checked = self._inventory.version
+        if not plan.fits(raw, guest.values, plan.entry) or plan.unreal(guest.values):
+            return False
+        known.settled, known.no_number = self._tick, frozenset()
+        return True
+
+    def _describe(self, guests: list[wire.Guest], deadline_at: float) -> None:
+        """Have the XML read of *guests*, which are new or changed, before anything of theirs is named.
 
         What cannot be read within the deadline is read with a later tick: an answer that is here is not thrown away,
         the NICs of guests never described wait until they can be named. First come those that are new.
         """
-        ids = {guest.uuid: _incarnation(guest) for guest in answer.guests if self._must_describe(guest, shapes)}
+        ids = {guest.uuid: _incarnation(guest) for guest in guests}
         for uuid in self._inventory.oldest(DESCRIBE_AGAIN_MAX):
             if uuid not in ids:
                 ids[uuid] = self._known[uuid].domain.id if uuid in self._known else None
@@ -167,7 +200,9 @@ class Stream:
         params = plan.params(values)
         before = known.baseline.moment if known.baseline and known.baseline.incarnation == known.domain.id else None
         partial = self._partial(known, moment)
-        breaks = Breaks(frozenset(partial.missing) if partial else frozenset(), frozenset(anew))
+        breaks = (
+            Breaks(frozenset(partial.missing if partial else ()), frozenset(anew)) if partial or anew else NO_BREAKS
+        )
         rates, known.baseline = advance(known.baseline, plan.shape, params, moment, known.domain.id, breaks)
         labels, devices = self._details(known, moment.boot_ns)
         return Record(
@@ -188,9 +223,11 @@ class Stream:
 
     def _recognize(self, guest: wire.Guest, raw: tuple[str, ...]) -> tuple[_Known, tuple[str, ...]]:
         """Find or make what is known of *guest*, its plan up to date; name the devices plugged anew."""
+        known = self._known.get(guest.uuid)
+        if known is not None and known.settled == self._tick:
+            return known, ()
         incarnation = _incarnation(guest)
         entry = self._inventory.last_known(guest.uuid, incarnation)
-        known = self._known.get(guest.uuid)
         anew: tuple[str, ...] = ()
         values = guest.values
         if known is None or known.domain.id != incarnation:
