@@ -12,6 +12,7 @@ the field's own elapsed time.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -59,7 +60,7 @@ class Shape:
         counters = [(key, field, device) for key, field, device in fields if field.kind is FieldKind.COUNTER]
         self.counters = [key for key, _, _ in counters]
         self.factors = [field.rate_factor for _, field, _ in counters]
-        self.epochs = [(field.group, whole_device(device)) for _, field, device in counters]
+        self.epochs = [_epoch(field.group, whole_device(device)) for _, field, device in counters]
         """Per counter, what begins anew together: (stats group, device with all its parts)."""
         self.pick = _picker(self.counters)
         self.standing = dict.fromkeys(self.counters, 0.0)
@@ -78,6 +79,15 @@ class Baseline(Struct, frozen=True, gc=False):
     shape: Shape
     values: tuple[Number, ...]
     older: dict[str, Older]
+
+
+EPOCHS_MAX = 65_536
+"""Pairs of group and device shared: a few that all guests have, and one a NIC."""
+
+
+@lru_cache(maxsize=EPOCHS_MAX)
+def _epoch(group: str, device: str | None) -> tuple[str, str | None]:
+    return (group, device)
 
 
 def _picker(names: list[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:

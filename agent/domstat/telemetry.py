@@ -37,7 +37,7 @@ def configure(level: str) -> None:
     """Set up logging for the process, from *level* up; see LEVELS."""
     on_terminal = sys.stderr.isatty()
     renderer: list[Any] = (
-        [_make_printable, structlog.dev.ConsoleRenderer(colors=True)]
+        [_make_printable, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if on_terminal
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

@@ -75,7 +75,8 @@ def take(hypervisor: Hypervisor, folder: str) -> dict[str, Any]:
             for guest in answer.guests
         ],
     }
-    plain: dict[str, Any] = json.loads(json.dumps(taken).replace(folder, "/lab"))
+    text = json.dumps(taken).replace(folder, "/lab").replace(str(image.default_cache()), "/image")
+    plain: dict[str, Any] = json.loads(text)
     return plain
 
 

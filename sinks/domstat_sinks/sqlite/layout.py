@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
 
 import msgspec
@@ -118,7 +119,13 @@ class Shapes:
 
 def _column(key: str, value: Value) -> Column:
     field, device = split_key(key)
-    return Column(field, device, type_of(field, value))
+    return _shared_column(field, device, type_of(field, value))
+
+
+@lru_cache(maxsize=SHAPES_MAX)
+def _shared_column(field: str, device: str | None, type_: ValueType) -> Column:
+    """Make a column once: guests differ in their NICs' addresses and share all the rest."""
+    return Column(field, device, type_)
 
 
 def unpack(columns: Sequence[Column], bits: Sequence[int], texts: dict[int, str]) -> list[Value]:
