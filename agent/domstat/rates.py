@@ -52,10 +52,9 @@ class Older(Struct, frozen=True, gc=False):
 class Shape:
     """The counters among one set of keys, prepared once for every sample that has exactly these keys."""
 
-    __slots__ = ("counters", "epochs", "factors", "keys", "pick", "standing")
+    __slots__ = ("counters", "epochs", "factors", "pick", "standing")
 
     def __init__(self, keys: tuple[str, ...]) -> None:
-        self.keys = keys
         fields = [(key, look_up(name), device) for key, (name, device) in ((key, split_key(key)) for key in keys)]
         counters = [(key, field, device) for key, field, device in fields if field.kind is FieldKind.COUNTER]
         self.counters = [key for key, _, _ in counters]

@@ -97,6 +97,7 @@ def test_a_driver_without_bulk_stats_gives_the_state_alone() -> None:
     assert done.returncode == 0
     (record,) = map(json.loads, done.stdout.splitlines())
     assert record["params"] == {"state.state": 1, "state.reason": 0}
+    assert record["interval_s"] >= 0.1
 
 
 @pytest.mark.parametrize(

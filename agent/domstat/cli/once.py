@@ -63,9 +63,9 @@ def _collect_twice(uri: str, pause: float) -> Any:
     # Details travel with both ticks: only the second is shown, and it must stand alone.
     stream = Stream(hypervisor, Inventory(), make_block(host.blocks[0], host), log, details_every_ns=0)
     try:
-        first = time.monotonic()
-        stream.collect(deadline_in(FIRST_DEADLINE_S))
-        time.sleep(max(0.0, first + pause - time.monotonic()))
+        first = stream.collect(deadline_in(FIRST_DEADLINE_S)).stamp
+        since_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - first.boot_ns  # of the call, not of the worker's start
+        time.sleep(max(0.0, pause - since_ns / 1e9))
         return stream.collect(deadline_in(FIRST_DEADLINE_S))
     except CollectError as error:
         fail(EXIT_TROUBLE, f"{uri}: {error}")
