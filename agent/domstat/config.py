@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -31,6 +31,9 @@ DEADLINE_MIN_S = 2.0
 
 INTERVAL_MIN_S = 0.02
 """A call takes some milliseconds a guest; what is asked more often than this is a slip of the finger."""
+
+DEADLINE_LEAST_S = 0.5
+"""Below this no worker ever answers: it is killed while it starts."""
 
 SLOW_INTERVAL_S = 60.0
 """The slow half of the plan "light"."""
@@ -187,7 +190,10 @@ def find_file(given: Path | None) -> Path | None:
     """Return the configuration file to read: the one *given*, else the system's, the user's, or none."""
     if given is not None:
         return given
-    user = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "domstat" / "domstat.toml"
+    try:
+        user = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "domstat" / "domstat.toml"
+    except RuntimeError:  # a user without a home, as in a container
+        user = SYSTEM_FILE
     return next((path for path in (SYSTEM_FILE, user) if path.is_file()), None)
 
 
@@ -282,6 +288,17 @@ def _check_hosts(hosts: tuple[HostConfig, ...]) -> Iterator[Problem]:
         if host.name in names:
             yield Problem(f"{key}.name", f"found {show(host.name)}, which another host has; give each its own name")
         names.add(host.name)
+        if not host.name:
+            yield Problem(f"{key}.name", 'found "", expected a name')
+        deadline = host.settings.deadline
+        if deadline is not None and deadline < DEADLINE_LEAST_S:
+            least = Duration(DEADLINE_LEAST_S)
+            yield Problem(
+                f"{key}.deadline", f'found "{deadline}", expected "{least}" or more: a worker must start in it'
+            )
+        for name in ("domains", "fields"):
+            if not getattr(host.settings, name).include:
+                yield Problem(f"{key}.{name}.include", 'found an empty list, expected patterns such as "*"')
         yield from _check_blocks(host, key)
 
 
@@ -323,11 +340,21 @@ def _resolve_sinks(raw: list[Any], problems: list[Problem]) -> Iterator[SinkConf
             common = decode({name: table[name] for name in table if name in common_keys}, SinkCommon, key)
             sink = load_sink(common.type)
             own = {name: value for name, value in table.items() if name not in common_keys}
-            yield SinkConfig(common.name or common.type, common, sink, decode(own, sink.Settings, key, common_keys))
+            settings = decode(own, sink.Settings, key, common_keys)
+            problems += _try_sink(sink, settings, key)
+            yield SinkConfig(common.name or common.type, common, sink, settings)
         except SettingsError as error:
             problems += error.problems
         except (UnknownSinkError, BrokenSinkError) as error:
             problems.append(Problem(f"{key}.type", str(error)))
+
+
+def _try_sink(sink: type[Sink], settings: Struct, key: str) -> Iterator[Problem]:
+    """Make the sink, which by its contract touches nothing yet, and see whether it refuses its settings."""
+    try:
+        sink(settings)
+    except Exception as error:  # noqa: BLE001 - whatever a stranger's constructor raises
+        yield Problem(key, f"the sink refuses its settings: {error!r}")
 
 
 def _check_sinks(sinks: list[SinkConfig], state_dir: Path) -> Iterator[Problem]:
@@ -338,7 +365,11 @@ def _check_sinks(sinks: list[SinkConfig], state_dir: Path) -> Iterator[Problem]:
             yield Problem(f"sinks[{i}].name", f"found {show(sink.name)}, which another sink has; give each its own")
         names.add(sink.name)
         claims = getattr(sink.sink, "claims", None) if isinstance(sink.sink, ClaimsFiles) else None
-        paths: Iterable[Path] = claims(sink.settings, state_dir) if claims else ()
+        try:
+            paths: tuple[Path, ...] = tuple(claims(sink.settings, state_dir)) if claims else ()
+        except Exception as error:  # noqa: BLE001 - whatever a stranger's method raises
+            yield Problem(f"sinks[{i}]", f"the sink cannot say which files it writes: {error!r}")
+            continue
         for path in paths:
             try:
                 owner = owners.setdefault(path.resolve(), sink.name)

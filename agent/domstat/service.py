@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any
 
 from domstat.collect import wire
@@ -17,6 +18,7 @@ from domstat.deliver.courier import Courier
 from domstat.garbage import spare_collections
 from domstat.model import Batch
 from domstat.schedule import Schedule
+from domstat.sink import Finished
 
 STOP_S = 1.5
 """All that stopping may take; what a sink has not written by then is counted and lost (until there is a journal)."""
@@ -62,7 +64,8 @@ class Service:
         self._config = config
         self._worker_command = worker_command
         self._log = log
-        self._stopping = threading.Event()
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        """What :meth:`run` waits on. Unlike an Event it may be used by a signal handler that interrupts the waiting."""
         self._couriers = [
             Courier(sink.name, sink.sink(sink.settings), config.state_dir, log, self._note_ended)
             for sink in config.sinks
@@ -81,8 +84,11 @@ class Service:
             name = f"{host.name}/{block.name}"
             self.lines[name] = Line(name, stream, hypervisor, float(block.interval or 0), host.deadline_s(block))
 
-    def run(self) -> None:
-        """Work until :meth:`stop` is called or every sink has ended, then stop in good order."""
+    def run(self) -> bool:
+        """Work until :meth:`stop` is called or every sink has ended, then stop in good order.
+
+        Return whether all is well: False if it was the sinks that failed.
+        """
         spare_collections()
         schedule = Schedule(self._note_skipped)
         for courier in self._couriers:
@@ -91,12 +97,14 @@ class Service:
             schedule.add(line.name, line.interval_s, self._tick_of(line))
         self._log.info("agent_started", streams=list(self.lines), sinks=[courier.name for courier in self._couriers])
         schedule.start()
-        self._stopping.wait()  # no polling: an agent that has nothing to do costs nothing
+        self._wake.get()  # no polling: an agent that has nothing to do costs nothing
+        failed = self._couriers and all(courier.ended is not None for courier in self._couriers)
         self._shut_down(schedule)
+        return not failed or all(isinstance(courier.ended, Finished) for courier in self._couriers)
 
     def stop(self) -> None:
         """Have :meth:`run` end; may be called from a signal handler."""
-        self._stopping.set()
+        self._wake.put(None)
 
     def _note_ended(self) -> None:
         """Stop when the last sink has ended: nothing is left to work for."""
@@ -106,8 +114,14 @@ class Service:
     def _shut_down(self, schedule: Schedule) -> None:
         until = time.monotonic() + STOP_S
         schedule.stop()
-        for hypervisor in self._hypervisors:
-            hypervisor.close()
+        # All at once: one that takes its time must not take that of the others.
+        closing = [threading.Thread(target=hypervisor.close, daemon=True) for hypervisor in self._hypervisors]
+        for thread in closing:
+            thread.start()
+        for courier in self._couriers:
+            courier.begin_stop()
+        for thread in closing:
+            thread.join(max(0.0, until - time.monotonic()))
         for courier in self._couriers:
             if not courier.stop(max(0.0, until - time.monotonic())):
                 self._log.error("sink_hangs_at_stop", sink=courier.name, lost=courier.pending)

@@ -145,4 +145,6 @@ def load_sink(type_name: str) -> type[Sink]:
     missing = [name for name in ("Settings", "open", "write", "close") if not hasattr(loaded, name)]
     if missing:
         raise BrokenSinkError(f'the sink "{type_name}" ({point.value}) lacks {", ".join(missing)}')
+    if not (isinstance(loaded.Settings, type) and issubclass(loaded.Settings, Struct)):
+        raise BrokenSinkError(f'the sink "{type_name}" ({point.value}) has Settings that are no msgspec.Struct')
     return loaded  # type: ignore[no-any-return]  # checked just above, as far as it can be

@@ -9,23 +9,31 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
 
-from domstat.text import printable
+from domstat.text import is_terminal, printable
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 class _Stderr:
-    """Whatever sys.stderr is at the moment: a live table on the terminal puts itself in between."""
+    """Whatever sys.stderr is at the moment: a live table on the terminal puts itself in between.
+
+    A line that cannot be written (a full disk, a closed pipe, no stderr at all) is lost and nothing else is: an agent
+    that went down with its log would lose what it is there to keep.
+    """
 
     def write(self, text: str) -> int:
-        return sys.stderr.write(text)
+        with suppress(OSError, ValueError, AttributeError):
+            sys.stderr.write(text)
+        return len(text)
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        with suppress(OSError, ValueError, AttributeError):
+            sys.stderr.flush()
 
 
 def _make_printable(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -35,7 +43,7 @@ def _make_printable(_logger: Any, _name: str, event: MutableMapping[str, Any]) -
 
 def configure(level: str) -> None:
     """Set up logging for the process, from *level* up; see LEVELS."""
-    on_terminal = sys.stderr.isatty()
+    on_terminal = is_terminal(sys.stderr)
     renderer: list[Any] = (
         [_make_printable, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if on_terminal

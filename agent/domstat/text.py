@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TextIO
+
 _ELLIPSIS = "…"
 
 
@@ -13,6 +15,11 @@ def printable(text: str, limit: int = 200) -> str:
     """
     shown = text if text.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in text[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - 1] + _ELLIPSIS
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether *stream* is a terminal; a standard stream that was closed is None, and none."""
+    return stream is not None and not stream.closed and stream.isatty()
 
 
 def _escape(character: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
 from domstat.cli import check, config, history, once, run
+from domstat.cli.common import EXIT_TROUBLE, leave
 
 app = typer.Typer(
     name="domstat",
@@ -22,5 +25,11 @@ app.add_typer(history.app, name="history")
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; what the system refuses is a line, not a traceback."""
+    try:
+        app()
+    except BrokenPipeError:
+        leave(0)  # whoever read our output has seen enough
+    except OSError as error:
+        print(f"domstat: {error.strerror or error}", file=sys.stderr)  # noqa: T201 - what went wrong, to the person
+        leave(EXIT_TROUBLE)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 
 import typer
 
+from domstat.catalog import FIELDS
 from domstat.cli.common import ConfigOption, load_config
 from domstat.config import CollectSettings, Config, HostConfig
 from domstat.settings import Duration
@@ -28,6 +30,9 @@ def describe(config: Config) -> Iterator[str]:
         for what, globs in (("guests", host.settings.domains), ("fields", host.settings.fields)):
             if globs.include != ("*",) or globs.exclude:
                 yield f"  {what:<12} {', '.join(globs.include)}" + "".join(f", not {name}" for name in globs.exclude)
+        for pattern in host.settings.fields.include:
+            if not any(fnmatchcase(name, pattern) for name in FIELDS):
+                yield f"  note         no field that libvirt documents matches {printable(pattern)}"
     for sink in config.sinks:
         settings = ", ".join(f"{name} = {value}" for name, value in _shown(sink.settings))
         yield f"sink           {printable(sink.name)}  {sink.common.type}: {settings or 'no settings'}"

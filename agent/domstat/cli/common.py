@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NoReturn, TypeAlias
@@ -57,8 +56,7 @@ def on_stop_signals(stop: Callable[[], None]) -> None:
 def leave(code: int) -> NoReturn:
     """Exit although threads may still hang in a sink or in a dying worker: everything that matters is closed."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # a closed pipe has nobody to read what is left
+        # A closed pipe has nobody to read what is left, a closed stream is None.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
-    if threading.active_count() > 1:
-        os._exit(code)
-    sys.exit(code)
+    os._exit(code)  # not sys.exit: Python would flush once more, and complain

@@ -13,6 +13,7 @@ import typer
 from domstat.cli.common import EXIT_TROUBLE, EXIT_USAGE, ConfigOption, fail, load_config
 from domstat.config import SinkConfig
 from domstat.history import Answer, HasHistory, HistoryError
+from domstat.text import is_terminal
 
 app = typer.Typer(help="The stored history.", no_args_is_help=True)
 
@@ -48,11 +49,9 @@ def sql(
     opener: Any = chosen.sink
     try:
         with opener.history(chosen.settings, loaded.state_dir) as history:
-            show(history.sql(query), format or (Format.TABLE if sys.stdout.isatty() else Format.JSON))
+            show(history.sql(query), format or (Format.TABLE if is_terminal(sys.stdout) else Format.JSON))
     except HistoryError as error:
         fail(EXIT_TROUBLE, str(error))
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has seen enough; Python would complain at exit
 
 
 def choose(sinks: tuple[SinkConfig, ...], name: str | None) -> SinkConfig:

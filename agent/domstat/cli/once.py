@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from domstat.cli.common import EXIT_TROUBLE, EXIT_USAGE, fail, leave
+from domstat.text import is_terminal, printable
 
 
 class Format(StrEnum):
@@ -39,7 +40,7 @@ def once(
         pause = Duration.parse(interval)
     except ValueError as error:
         fail(EXIT_USAGE, f'--interval: found "{interval}", expected {error}')
-    shown = format or (Format.TABLE if sys.stdout.isatty() else Format.JSON)
+    shown = format or (Format.TABLE if is_terminal(sys.stdout) else Format.JSON)
     _show(_collect_twice(uri, pause), shown)
     leave(0)
 
@@ -56,8 +57,8 @@ def _collect_twice(uri: str, pause: float) -> Any:
     log = telemetry.get_logger()
     try:
         config = parse(f"hosts = [{{ uri = {_toml_text(uri)} }}]\nsinks = []")
-    except ConfigError:
-        fail(EXIT_USAGE, f'--uri: found "{uri}", expected a URI such as "qemu:///system"')
+    except (ConfigError, UnicodeEncodeError):  # a byte that is no UTF-8 comes as a lone surrogate
+        fail(EXIT_USAGE, f'--uri: found "{printable(uri)}", expected a URI such as "qemu:///system"')
     host = config.hosts[0]
     hypervisor = Hypervisor(host.name, uri, log)
     # Details travel with both ticks: only the second is shown, and it must stand alone.
@@ -82,7 +83,7 @@ def _toml_text(text: str) -> str:
 
 
 def _show(batch: Any, shown: Format) -> None:
-    from domstat.sink import Finished, SinkContext, load_sink
+    from domstat.sink import Finished, SinkContext, SinkError, load_sink
 
     sink_class = load_sink("stdout")
     sink = sink_class(sink_class.Settings(format=str(shown)))
@@ -91,5 +92,7 @@ def _show(batch: Any, shown: Format) -> None:
         sink.write([batch])
     except Finished:
         pass  # whoever read our output has seen enough
+    except SinkError as error:
+        fail(EXIT_TROUBLE, str(error))
     finally:
         sink.close()

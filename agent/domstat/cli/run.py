@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from domstat.cli.common import EXIT_USAGE, ConfigOption, fail, leave, load_config, on_stop_signals
+from domstat.cli.common import EXIT_TROUBLE, EXIT_USAGE, ConfigOption, fail, leave, load_config, on_stop_signals
 
 
 def run(config: ConfigOption = None) -> None:
@@ -16,5 +16,4 @@ def run(config: ConfigOption = None) -> None:
     telemetry.configure(loaded.agent.log_level)
     service = Service(loaded, telemetry.get_logger())
     on_stop_signals(service.stop)
-    service.run()
-    leave(0)
+    leave(0 if service.run() else EXIT_TROUBLE)

@@ -100,10 +100,17 @@ class _Process:
             while line := stderr.readline(STDERR_LINE_MAX):
                 log.debug("worker_said", pid=self.pid, text=line.decode(errors="replace").rstrip())
 
+    def learn(self, answer: wire.Answer) -> dict[int, tuple[str, ...]]:
+        """Take an answer's new shapes; return all that it uses."""
+        shapes = self.shapes | answer.shapes if answer.shapes else self.shapes
+        self.shapes = answer.shapes if answer.forgotten else shapes
+        return shapes
+
     def kill(self) -> None:
         """End the process for good, and everything it started (ssh)."""
         if self._popen.poll() is None:  # once it is reaped, its number may be somebody else's
-            os.killpg(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # another thread was quicker
+                os.killpg(self.pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._popen.wait(KILLED_WAIT_S)
         # shutdown, not close: another thread may be reading, and must see the end rather than a reused descriptor.
@@ -136,9 +143,7 @@ class Hypervisor:
         *deadline_at* is on the monotonic clock and covers everything, starting a worker and connecting included.
         Raises CollectError.
         """
-        reply, process = self._converse(ask, wire.Answer, deadline_at)
-        shapes = process.shapes | reply.shapes if reply.shapes else process.shapes
-        process.shapes = reply.shapes if reply.forgotten else shapes
+        reply, shapes = self._converse(ask, wire.Answer, deadline_at)
         for note in reply.notes:
             self._log.warning("driver_note", note=note)
         return reply, shapes
@@ -164,7 +169,10 @@ class Hypervisor:
             finally:
                 self._turn.release()
 
-    def _converse(self, question: wire.Question, expected: type[ReplyT], deadline_at: float) -> tuple[ReplyT, _Process]:
+    def _converse(
+        self, question: wire.Question, expected: type[ReplyT], deadline_at: float
+    ) -> tuple[ReplyT, dict[int, tuple[str, ...]]]:
+        """Ask, and return the reply with the shapes that it uses."""
         if not self._turn.acquire(timeout=max(0.0, deadline_at - time.monotonic())):
             raise OverdueError(f"{self.name} was still busy with another collect block")
         try:
@@ -174,12 +182,13 @@ class Hypervisor:
             except CollectError:
                 self._replace(process)
                 raise
+            shapes = process.learn(reply) if isinstance(reply, wire.Answer) else {}
         finally:
             self._turn.release()
         if isinstance(reply, wire.Failure):
             kind = UnreachableError if reply.unreachable else RefusedError
             raise kind(reply.message)
-        return reply, process
+        return reply, shapes
 
     def _start(self) -> _Process:
         if self._closed:

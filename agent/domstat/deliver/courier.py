@@ -19,6 +19,9 @@ from domstat.sink import Fatal, Finished, Reject, Retry, Sink, SinkContext
 QUEUE_RECORDS_MAX = 20_000
 """Records that wait for one sink, about 12 KiB each; at 200 guests every 10 s, a quarter of an hour of outage."""
 
+QUEUE_BATCHES_MAX = 10_000
+"""Batches that wait for one sink: a host without guests has batches without records."""
+
 WRITE_BATCHES_MAX = 16
 """Batches handed over in one write, so that a backlog drains fast but one write stays short."""
 
@@ -81,7 +84,7 @@ class Courier:
             self._queue.append(batch)
             self._queued += len(batch.records)
             dropped = 0
-            while self._queued > QUEUE_RECORDS_MAX and len(self._queue) > 1:
+            while self._is_full():
                 oldest = len(self._queue.popleft().records)
                 self._queued -= oldest
                 dropped += oldest
@@ -91,13 +94,22 @@ class Courier:
         if begins:
             self._log.error("sink_overrun", dropped=dropped, queued=self._queued, hint="the sink does not keep up")
 
-    def stop(self, timeout_s: float) -> bool:
-        """Write what is queued and close the sink; return whether that was done within *timeout_s* seconds."""
+    def begin_stop(self) -> None:
+        """Have what is queued written and the sink closed; does not wait for it."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Write what is queued and close the sink; return whether that was done within *timeout_s* seconds."""
+        self.begin_stop()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
+
+    def _is_full(self) -> bool:
+        """Whether the oldest batch must go; the newest never does."""
+        too_many = self._queued > QUEUE_RECORDS_MAX or len(self._queue) > QUEUE_BATCHES_MAX
+        return too_many and len(self._queue) > 1
 
     def _run(self) -> None:
         try:
@@ -111,11 +123,11 @@ class Courier:
         except Finished as error:
             self._end(error)
         except Fatal as error:
+            self._end(error)
             self._log.error("sink_stopped", error=str(error), hint="mend it and start the agent again")
-            self._end(error)
         except BaseException as error:  # noqa: BLE001 - a sink that calls sys.exit ends itself, not the counting
-            self._log.error("sink_stopped", error=repr(error), exc_info=error)
             self._end(error)
+            self._log.error("sink_stopped", error=repr(error), exc_info=error)
         finally:
             self._close()
 

@@ -35,6 +35,7 @@ def connect(path: Path | str) -> sqlite3.Connection:
         if version > schema.SCHEMA_VERSION:
             raise ValueError(f"written by a newer domstat (schema {version}); upgrade domstat to read it")
         connection.execute("PRAGMA query_only = ON")
+        connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)  # attaching a file that is not there would make it
         register(connection)
     except BaseException:
         connection.close()

@@ -58,24 +58,27 @@ class SqliteSink:
 
     def open(self, context: SinkContext) -> None:
         """Open or make the file. Raises Fatal for what no waiting mends, Retry for the rest."""
-        self._path = context.state_dir / self._settings.path
         try:
+            # Resolved, so that the lock is beside the file itself and not beside a link to it.
+            self._path = (context.state_dir / self._settings.path).resolve()
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._take_lock(self._path)
             _create_private(self._path)
             self._writer = writer.Writer(self._path)
-        except writer.ForeignFileError as error:
-            raise Fatal(f"{self._path}: {error}") from error
+        except (writer.ForeignFileError, ValueError) as error:
+            raise Fatal(f"{self._path or self._settings.path}: {error}") from error
         except (sqlite3.Error, OSError) as error:
             raise Retry(f"{self._path} cannot be opened: {_cause(error)}") from error
 
     def write(self, batches: Sequence[Batch]) -> None:
         """Store *batches* in one transaction. Raises Retry; nothing is stored then."""
-        if self._writer is None or self._path is None:
+        if self._lock is None or self._path is None:
             raise Retry("the file is not open")
         try:
-            if not self._writer.is_in_place():
+            if self._writer is not None and not self._writer.is_in_place():
                 self._writer.close()
+                self._writer = None  # should the next line fail, it is tried again with the next write
+            if self._writer is None:
                 _create_private(self._path)
                 self._writer = writer.Writer(self._path)
             self._writer.write(batches)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any
 
 from domstat.catalog import ValueType
@@ -42,6 +43,8 @@ class _Layout:
             first_in_part = position % row.PART_RECORDS == 0
             self.starts.append(0 if first_in_part else self.starts[-1] + self.lengths[position - 1])
         self.guests = sum(entry.kind == Kind.GUEST for entry in entries)
+        self.guests_before = list(accumulate((entry.kind == Kind.GUEST for entry in entries), initial=0))
+        """Per position, how many guests come before it: its place in the answer."""
         self.positions = {_subject(entry): position for position, entry in enumerate(entries)}
         self.keys = [tuple(key_of(column.field, column.device) for column in columns_) for columns_ in columns]
 
@@ -192,7 +195,7 @@ class Store:
 
     def _moment(self, at: _Row, position: int) -> Moment:
         """Estimate the record's moment as the stream did: by its place among the guests of the answer."""
-        return moment_within(at.stamp, position, at.layout.guests or 1)
+        return moment_within(at.stamp, at.layout.guests_before[position], at.layout.guests or 1)
 
     def _shape(self, keys: tuple[str, ...]) -> Shape:
         shape = self._shapes.get(keys)

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from domstat.model import Batch, Record, Stamp
+from domstat.model import Batch, Kind, Record, Stamp
 from domstat_sinks.sqlite import row, schema
 from domstat_sinks.sqlite.layout import Shape, Shapes, entry_of
 from domstat_sinks.sqlite.numbers import Numbers
@@ -26,6 +26,12 @@ BUSY_TIMEOUT_S = 1.0
 
 DETAILS_REMEMBERED_MAX = 65_536
 """Guests whose labels and devices are remembered as stored; beyond that all are looked up again."""
+
+
+CROWD_MAX = 1_000
+"""Ticks of one stream that may claim one millisecond: each takes a clock set back to the very same one."""
+
+_WITHOUT_VALUES = frozenset({Kind.EVENT, Kind.GAP})
 
 
 class ForeignFileError(Exception):
@@ -57,7 +63,7 @@ class Writer:
         except ForeignFileError:
             self._connection.close()
             raise
-        self._inode = path.stat().st_ino
+        self._file = _identity(path)
         self._shapes = Shapes()
         self._numbers = Numbers(self._connection)
         self._forget()
@@ -81,7 +87,7 @@ class Writer:
     def is_in_place(self) -> bool:
         """Whether the path still leads to the open file; one that was removed takes everything written with it."""
         try:
-            return self._path.stat().st_ino == self._inode
+            return _identity(self._path) == self._file
         except FileNotFoundError:
             return False
 
@@ -111,19 +117,36 @@ class Writer:
 
     def _write_batch(self, batch: Batch) -> None:
         stream = self._numbers.stream(batch.stream)
-        found = self._connection.execute(
-            "SELECT id FROM head WHERE stream = ? AND time_ms = ?", (stream, batch.stamp.time_ms)
-        ).fetchone()
-        if found is not None:
-            batch = self._merge(stream, found[0], batch)
-        self._insert(stream, batch, found[0] if found else None)
+        time_ms, head_id = self._place(stream, batch.stamp)
+        if head_id is not None:
+            batch = self._merge(head_id, batch)
+        elif time_ms != batch.stamp.time_ms:
+            batch = msgspec.structs.replace(batch, stamp=msgspec.structs.replace(batch.stamp, time_ms=time_ms))
+        self._insert(stream, batch, head_id)
         for record in batch.records:
             if record.labels is not None and record.domain is not None:
                 self._write_detail(stream, record.domain.uuid, record)
 
+    def _place(self, stream: int, stamp: Stamp) -> tuple[int, int | None]:
+        """Find the time under which a tick is stored, and its row if it has come before.
+
+        A row of the same time but another stamp is another tick: the clock was set back. Neither may replace the
+        other, so the later one moves on by a millisecond.
+        """
+        boot = self._numbers.boot(stamp.boot_id)
+        for time_ms in range(stamp.time_ms, stamp.time_ms + CROWD_MAX):
+            found = self._connection.execute(
+                "SELECT id, boot_ns, boot_id FROM head WHERE stream = ? AND time_ms = ?", (stream, time_ms)
+            ).fetchone()
+            if found is None:
+                return time_ms, None
+            if found[1:] == (stamp.boot_ns, boot):
+                return time_ms, int(found[0])
+        raise sqlite3.DataError(f"{CROWD_MAX} ticks of one stream at one time")
+
     def _insert(self, stream: int, batch: Batch, head_id: int | None) -> None:
         """Write a batch as a new row, or, with *head_id*, in place of that row, which has no base then."""
-        valued = [record for record in batch.records if record.params]
+        valued = [record for record in batch.records if record.kind not in _WITHOUT_VALUES]
         packed = [self._pack(record) for record in valued]
         words = np.frombuffer(b"".join([words for _, words in packed]), dtype="<u8")
         layout = self._layout(stream, valued, [shape for shape, _ in packed])
@@ -133,7 +156,7 @@ class Writer:
             for position, record in enumerate(valued)
             if record.partial is not None or record.anew is not None
         }
-        others = [_other(record) for record in batch.records if not record.params]
+        others = [_other(record) for record in batch.records if record.kind in _WITHOUT_VALUES]
         lengths = [len(shape.columns) for shape, _ in packed]
         blob = row.encode(words, lengths, (base.id, base.words) if base else None, extras, others)
         stamp = batch.stamp
@@ -213,20 +236,25 @@ class Writer:
                 self._details.clear()
             self._details[key] = now
 
-    def _merge(self, stream: int, head_id: int, batch: Batch) -> Batch:
+    def _merge(self, head_id: int, batch: Batch) -> Batch:
         """Lay *batch* over the stored row of its time: a record that comes again replaces itself, the others stay.
 
         The row may be the base of later ones; these are written anew, plain, before it changes.
         """
         store = Store(self._connection)
         stored = store.batch(head_id)
+        stream = self._numbers.stream(batch.stream)
         for dependent in store.dependents(head_id):
             self._insert(stream, store.batch(dependent), dependent)
         self._bases.pop(stream, None)
         fresh = {(record.kind, record.subject): record for record in batch.records}
         kept = [fresh.pop((record.kind, record.subject), record) for record in stored.records]
-        stamp = Stamp(stored.stamp.time_ms, stored.stamp.boot_ns, stored.stamp.boot_id, stored.stamp.call_ns)
-        return Batch(host=batch.host, collect=batch.collect, stamp=stamp, records=(*kept, *fresh.values()))
+        return Batch(host=batch.host, collect=batch.collect, stamp=stored.stamp, records=(*kept, *fresh.values()))
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino
 
 
 def _other(record: Record) -> row.Other:
