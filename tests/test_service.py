@@ -15,7 +15,7 @@ from domstat import config
 from domstat.config import Config
 from domstat.model import Batch
 from domstat.service import Service
-from domstat.sink import Finished, SinkContext
+from domstat.sink import Fatal, Finished, SinkContext
 from heard import Log
 
 PATIENCE_S = 20.0
@@ -125,6 +125,31 @@ def test_stopping_hands_over_what_was_collected(log: Log) -> None:
     with running(service):
         until(lambda: service.lines["h/default"].ticks >= 4)
     assert len(Keeper.taken) == service.lines["h/default"].ticks
+
+
+def test_a_sink_that_hangs_takes_no_time_from_the_others_at_stop(log: Log) -> None:
+    forever = threading.Event()
+
+    def hang_in_a(batches: Sequence[Batch]) -> None:
+        if threading.current_thread().name == "courier-a":
+            forever.wait()
+        Keeper.taken.extend(batches)
+
+    Keeper.take = staticmethod(hang_in_a)
+    two = '[[sinks]]\ntype = "keeper"\nname = "a"\n'
+    service = Service(configured(more=two), log)
+    with running(service):
+        until(lambda: service.lines["h/default"].ticks >= 2)
+    assert [facts["sink"] for _, event, facts in log.said if event == "sink_hangs_at_stop"] == ["a"]
+    forever.set()
+
+
+def test_sinks_that_fail_are_said_to_have_failed(log: Log) -> None:
+    def refuse(_batches: Sequence[Batch]) -> None:
+        raise Fatal("a wrong token")
+
+    Keeper.take = staticmethod(refuse)
+    assert not Service(configured(), log).run()
 
 
 def test_a_sink_that_hangs_does_not_keep_the_agent(log: Log) -> None:

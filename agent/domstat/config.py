@@ -288,7 +288,7 @@ def _check_hosts(hosts: tuple[HostConfig, ...]) -> Iterator[Problem]:
         if host.name in names:
             yield Problem(f"{key}.name", f"found {show(host.name)}, which another host has; give each its own name")
         names.add(host.name)
-        if not host.name:
+        if host.settings.name == "":
             yield Problem(f"{key}.name", 'found "", expected a name')
         deadline = host.settings.deadline
         if deadline is not None and deadline < DEADLINE_LEAST_S:

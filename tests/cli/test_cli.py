@@ -179,3 +179,47 @@ def test_on_a_terminal_there_is_a_table_and_a_log_for_people(config: Callable[[s
     os.close(main)
     assert b"t " in shown
     assert b'"event"' not in shown
+
+
+@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-"])
+def test_a_log_that_cannot_be_written_costs_nothing_else(
+    config: Callable[[str], str], tmp_path: Path, redirection: str
+) -> None:
+    path = config(state(tmp_path) + '[[sinks]]\ntype = "sqlite"\n')
+    command = " ".join([*COMMAND, "run", "--config", path, redirection])
+    subprocess.run(["timeout", "-s", "INT", "3", "bash", "-c", f"exec {command}"], check=False)
+    done = domstat("history", "sql", "--config", path, "SELECT count(*) AS ticks FROM head")
+    assert json.loads(done.stdout)["ticks"] >= 3
+
+
+@pytest.mark.parametrize(
+    "command", ["once --uri test:///default --interval 50ms --format json >/dev/full", "config >/dev/full"]
+)
+def test_output_that_cannot_be_written_is_one_line(command: str) -> None:
+    done = subprocess.run(
+        ["bash", "-c", " ".join(COMMAND) + " " + command], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == EXIT_TROUBLE
+    (line,) = done.stderr.splitlines()
+    assert "No space left on device" in line
+
+
+def test_no_output_at_all_is_no_traceback() -> None:
+    command = " ".join(COMMAND) + " once --uri test:///default --interval 50ms >&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_user_without_a_home_has_no_configuration_and_no_traceback() -> None:
+    command = ["setpriv", "--reuid=54321", "--clear-groups", "env", "-i", *COMMAND, "check"]
+    if os.geteuid() != 0:
+        pytest.skip("needs root to become somebody without a home")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd="/")
+    assert "Traceback" not in done.stderr
+
+
+def test_failing_sinks_are_an_exit_code(config: Callable[[str], str], tmp_path: Path) -> None:
+    (tmp_path / "history.db").write_text("something else entirely, and worth keeping " * 99)
+    done = domstat("run", "--config", config(state(tmp_path) + '[[sinks]]\ntype = "sqlite"\n'))
+    assert done.returncode == EXIT_TROUBLE
+    assert "sink_stopped" in done.stderr

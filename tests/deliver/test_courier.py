@@ -293,6 +293,14 @@ def test_one_batch_larger_than_the_queue_is_still_carried(carry: Carry, monkeypa
     assert courier.counts.written == 5
 
 
+def test_batches_without_records_are_bounded_too(carry: Carry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(courier_module, "QUEUE_BATCHES_MAX", 3)
+    courier = carry(Scripted())
+    for one in ticks(10, records=0):
+        courier.offer(one)
+    assert len(courier._queue) == 3
+
+
 def test_a_tick_never_waits_for_a_sink_and_stopping_keeps_its_bound(carry: Carry) -> None:
     release, hanging = threading.Event(), threading.Event()
 

@@ -27,6 +27,12 @@ def test_a_reader_cannot_write(history: History) -> None:
         history.reader().execute("DELETE FROM head")
 
 
+def test_a_query_makes_no_file(history: History) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="too many attached"):
+        history.reader().execute("ATTACH ? AS other", (str(history.folder / "new.db"),))
+    assert not (history.folder / "new.db").exists()
+
+
 def test_a_reader_sees_new_ticks_without_opening_again(history: History) -> None:
     reader = history.reader()
     query = "SELECT count(*) FROM samples WHERE field = 'cpu.time'"

@@ -11,7 +11,7 @@ import pytest
 
 from domstat.history import HasHistory, HistoryError
 from domstat.sink import ClaimsFiles, Fatal, Retry, Sink
-from domstat_sinks.sqlite import SqliteSink, schema
+from domstat_sinks.sqlite import SqliteSink, schema, writer
 from domstat_sinks.sqlite.sink import SqliteSettings
 from records import batch, guest_record
 
@@ -33,10 +33,10 @@ def test_its_files_are_its_owners_alone(history: History) -> None:
 
 
 def test_every_commit_is_durable(history: History) -> None:
-    writer = history.sink._writer
-    assert writer
-    assert writer._connection.execute("PRAGMA synchronous").fetchone() == (2,)
-    assert writer._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    opened = history.sink._writer
+    assert opened
+    assert opened._connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert opened._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_a_second_writer_is_refused_and_told_why(history: History) -> None:
@@ -95,14 +95,39 @@ def test_a_file_that_is_removed_is_begun_anew_with_the_next_tick(history: Histor
     assert history.ask("SELECT time_ms FROM head") == [(7,)]
 
 
+def test_a_file_that_cannot_be_begun_anew_is_tried_again(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    history.write(batch())
+    history.path.unlink()
+    whole = writer.Writer
+    monkeypatch.setattr(writer, "Writer", refuse)
+    with pytest.raises(Retry, match="full"):
+        history.write(batch())
+    monkeypatch.setattr(writer, "Writer", whole)
+    history.write(batch())
+    assert history.ask("SELECT count(*) FROM head") == [(1,)]
+
+
+def refuse(_path: Path) -> None:
+    raise sqlite3.OperationalError("database or disk is full")
+
+
+def test_a_link_to_a_file_is_that_file(history: History, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "history.db").symlink_to(history.path)
+    other = History(tmp_path / "elsewhere")
+    with pytest.raises(Fatal, match="another sink or agent"):
+        other.open()
+    other.close()
+
+
 def test_a_full_disk_is_a_reason_to_try_again(history: History) -> None:
     history.write(batch())
-    writer = history.sink._writer
-    assert writer
-    writer._connection.execute("PRAGMA max_page_count = 1")
+    opened = history.sink._writer
+    assert opened
+    opened._connection.execute("PRAGMA max_page_count = 1")
     with pytest.raises(Retry, match="full"):
         history.write(*(batch(guest_record(f"g{i}", time_ms=i), time_ms=i) for i in range(200)))
-    writer._connection.execute("PRAGMA max_page_count = 1000000")
+    opened._connection.execute("PRAGMA max_page_count = 1000000")
     history.write(batch(guest_record(time_ms=9), time_ms=9))
     assert history.ask("SELECT count(*) FROM head") == [(2,)]
 

@@ -58,6 +58,8 @@ class Life:
         params = {key: value for key, value in values.items() if not (missing and key.startswith("block."))}
         if self.random.random() < 0.05:
             params.pop("net.rx.bytes[m]")
+        if self.random.random() < 0.05:
+            params.clear()
         moment: Moment = moment_within(stamp, position, count)
         breaks = Breaks(frozenset(missing), frozenset(anew or ()))
         rates, self.baselines[uuid] = advance(

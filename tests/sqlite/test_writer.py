@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from domstat.model import Batch, Record, Value, key_of
+from domstat.model import Batch, Partial, Record, Stamp, Value, key_of
 from domstat_sinks.sqlite import schema
 from domstat_sinks.sqlite.stored import Store
 from records import TIME_MS, UUID, batch, event_record, gap_record, guest_params, guest_record, pool_record
@@ -118,6 +118,27 @@ def test_every_kind_of_record_comes_back(history: History) -> None:
     back = Store(history.reader()).batch(1).records
     plain = [(r.kind, r.subject, r.params, r.event, r.gap, r.pool) for r in records]
     assert [(r.kind, r.subject, r.params, r.event, r.gap, r.pool) for r in back] == plain
+
+
+def test_a_clock_set_back_to_a_stored_time_replaces_nothing(history: History) -> None:
+    def tick(time_ms: int, boot_s: int) -> Batch:
+        record = guest_record(extra={"cpu.time": boot_s * 10**9}, first=True, time_ms=time_ms)
+        return Batch(host="kvm1", collect="default", stamp=Stamp(time_ms, boot_s * 10**9, "boot", 0), records=(record,))
+
+    ticks = [tick(10_000, 100), tick(20_000, 110), tick(10_000, 120), tick(20_000, 130)]
+    history.write(*ticks)
+    history.write(*ticks)
+    rows = history.ask("SELECT time_ms, value FROM samples WHERE field = 'cpu.time' ORDER BY value")
+    assert rows == [(10_000, 100 * 10**9), (20_000, 110 * 10**9), (10_001, 120 * 10**9), (20_001, 130 * 10**9)]
+    rates = history.ask("SELECT value FROM rates WHERE field = 'cpu.time'")
+    assert {value for (value,) in rates} <= {1.0}
+
+
+def test_a_record_without_values_keeps_its_place(history: History) -> None:
+    empty = guest_record("b", uuid=OTHER, params={}, first=True, partial=Partial(("block",), 3.0))
+    history.write(batch(guest_record("a"), empty))
+    back = Store(history.reader()).batch(1).records
+    assert [(record.subject, record.partial) for record in back] == [(UUID, None), (OTHER, Partial(("block",), 3.0))]
 
 
 def test_an_empty_tick_is_a_tick(history: History) -> None:
