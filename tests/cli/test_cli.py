@@ -124,6 +124,18 @@ def test_once_refuses_what_makes_no_sense(option: str, value: str) -> None:
     assert done.stderr.startswith(f'domstat: {option}: found "{value}"')
 
 
+def test_a_closed_pipe_ends_a_query_quietly(config: Callable[[str], str], tmp_path: Path) -> None:
+    path = config(state(tmp_path) + '[[sinks]]\ntype = "sqlite"\n')
+    with subprocess.Popen([*COMMAND, "run", "--config", path], stderr=subprocess.PIPE, text=True) as agent:
+        assert agent.stderr
+        next(line for line in agent.stderr if json.loads(line)["event"] == "tick")
+        agent.send_signal(signal.SIGTERM)
+    query = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) SELECT i FROM n, samples"
+    command = " ".join([*COMMAND, "history", "sql", "--config", path]) + f' "{query}" | head -1'
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.stderr) == ('{"i":1}\n', "")
+
+
 def test_history_of_nothing_is_said_to_be_nothing(config: Callable[[str], str], tmp_path: Path) -> None:
     done = domstat("history", "sql", "--config", config(state(tmp_path)), "SELECT 1")
     assert done.returncode == EXIT_TROUBLE

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
+from typing import NoReturn
 
 import typer
 
 from domstat.cli import check, config, history, once, run
-from domstat.cli.common import EXIT_TROUBLE, leave
+from domstat.cli.common import EXIT_TROUBLE, leave, say
 
 app = typer.Typer(
     name="domstat",
@@ -24,12 +24,16 @@ app.command("config")(config.config)
 app.add_typer(history.app, name="history")
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line; what the system refuses is a line, not a traceback."""
+    code = 0
     try:
         app()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0
     except BrokenPipeError:
-        leave(0)  # whoever read our output has seen enough
+        pass  # whoever read our output has seen enough
     except OSError as error:
-        print(f"domstat: {error.strerror or error}", file=sys.stderr)  # noqa: T201 - what went wrong, to the person
-        leave(EXIT_TROUBLE)
+        say(error.strerror or str(error))
+        code = EXIT_TROUBLE
+    leave(code)

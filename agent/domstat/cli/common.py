@@ -29,7 +29,7 @@ ConfigOption: TypeAlias = Annotated[
 def fail(code: int, *lines: str) -> NoReturn:
     """Print *lines* on stderr and exit with *code*."""
     for line in lines:
-        print(f"domstat: {line}", file=sys.stderr)  # noqa: T201 - what a person asked for goes to their terminal
+        say(line)
     raise typer.Exit(code)
 
 
@@ -54,9 +54,25 @@ def on_stop_signals(stop: Callable[[], None]) -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """Exit although threads may still hang in a sink or in a dying worker: everything that matters is closed."""
-    for stream in (sys.stdout, sys.stderr):
-        # A closed pipe has nobody to read what is left, a closed stream is None.
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()
-    os._exit(code)  # not sys.exit: Python would flush once more, and complain
+    """Exit although threads may still hang in a sink or in a dying worker: everything that matters is closed.
+
+    Not by sys.exit: Python would try once more to write what could not be written, and complain in its own words.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        pass  # whoever read our output has seen enough
+    except (OSError, ValueError) as error:
+        if code == 0:  # otherwise it has been said
+            say(f"standard output: {error}")
+            code = EXIT_TROUBLE
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def say(line: str) -> None:
+    """Tell the person what is wrong; without a standard error nobody wants to know."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"domstat: {line}", file=sys.stderr)  # noqa: T201 - what a person asked for goes to their terminal

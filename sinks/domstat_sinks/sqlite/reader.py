@@ -91,7 +91,8 @@ class SqlHistory:
 
     def _rows(self, cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
         try:
-            yield from cursor
+            for row_ in cursor:  # noqa: UP028 - "yield from" would close the cursor, after its connection
+                yield row_
         except sqlite3.Error as error:
             raise self._explain(error) from error
 
