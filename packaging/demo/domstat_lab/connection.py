@@ -24,6 +24,13 @@ def open_connection(uri: str, *, readonly: bool = False) -> Any:
         raise LabError(f"cannot connect to {uri}: {error}") from error
 
 
+def binding() -> Any:
+    """Return the binding itself, for its constants."""
+    import libvirt
+
+    return libvirt
+
+
 def for_all(items: Iterable[T], act: Callable[[T], object]) -> None:
     """Do something to every item, several at a time; raise the first failure when all have been tried."""
     with ThreadPoolExecutor(PARALLEL) as pool:
@@ -54,6 +61,16 @@ def create(connection: Any, name: str, xml: str) -> None:
         connection.createXML(xml)
     except libvirt.libvirtError as error:
         raise LabError(f"cannot start the guest {name}: {error}") from error
+
+
+def define(connection: Any, name: str, xml: str) -> None:
+    """Describe a guest to libvirt for good, and leave it off."""
+    import libvirt
+
+    try:
+        connection.defineXML(xml)
+    except libvirt.libvirtError as error:
+        raise LabError(f"cannot define the guest {name}: {error}") from error
 
 
 def destroy(connection: Any, name: str) -> None:

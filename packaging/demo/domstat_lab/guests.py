@@ -10,11 +10,10 @@ from domstat_lab.connection import for_all
 from domstat_lab.domain_xml import disk_file, disk_target, domain_xml, serial_file
 from domstat_lab.image import GuestImage
 from domstat_lab.libvirtd import PrivateLibvirtd
-from domstat_lab.serial import Written, last_written, read_console
+from domstat_lab.serial import BOOTED, Written, all_written, last_written, read_console
 from domstat_lab.spec import DiskSpec, GuestSpec
 
 BOOT_TIMEOUT_S = 60.0  # seconds until a Linux guest has booted: 2-4 without KVM, more when several boot at once
-BOOTED = "lab: booted"
 QEMU_IMG_TIMEOUT_S = 20.0  # it writes a few kilobytes
 MIB = 2**20
 
@@ -45,6 +44,15 @@ def wait_booted(lab: PrivateLibvirtd, specs: Sequence[GuestSpec]) -> None:
             )
 
 
+def define(lab: PrivateLibvirtd, spec: GuestSpec, image: GuestImage | None = None) -> None:
+    """Describe a guest to libvirt for good, its disks made and empty; it stays off until life.create()."""
+    libvirt = lab.connect()
+    try:
+        connection.define(libvirt, spec.name, _prepare(lab, spec, image))
+    finally:
+        libvirt.close()
+
+
 def destroy(lab: PrivateLibvirtd, names: Sequence[str]) -> None:
     """End guests side by side, as pulling their plug would."""
     libvirt = lab.connect()
@@ -68,15 +76,33 @@ def add_disk(folder: Path, disk: DiskSpec, target: str, content: bytes = b"") ->
 
 
 def _start(libvirt: Any, lab: PrivateLibvirtd, spec: GuestSpec, image: GuestImage | None) -> None:
+    connection.create(libvirt, spec.name, _prepare(lab, spec, image))
+
+
+def _prepare(lab: PrivateLibvirtd, spec: GuestSpec, image: GuestImage | None) -> str:
+    """Make a guest's files; return its XML."""
     folder = guest_folder(lab, spec.name)
     folder.mkdir(parents=True, exist_ok=True)
     serial_file(folder).unlink(missing_ok=True)
     for index, disk in enumerate(spec.disks):
         content = boot_sector() if spec.kind == "tiny" and index == 0 else b""
         add_disk(folder, disk, disk_target(index), content)
-    connection.create(libvirt, spec.name, domain_xml(spec, folder, lab.next_number(), image))
+    return domain_xml(spec, folder, lab.next_number(), image)
 
 
 def written_bytes(lab: PrivateLibvirtd, name: str) -> Written:
-    """Read how much a guest with the workload `writer` says it has written, and when."""
+    """Read how much a guest with the workload `writer` says it has written since it booted, and when."""
     return last_written(serial_file(guest_folder(lab, name)))
+
+
+def written_in_all_boots(lab: PrivateLibvirtd, name: str) -> Written:
+    """Read how much a `writer` says it has written since it was started, through all its reboots, and when.
+
+    Short by at most serial.PIECE bytes a reboot. After a migration ask the lab where the guest was started.
+    """
+    return all_written(serial_file(guest_folder(lab, name)))
+
+
+def boots(lab: PrivateLibvirtd, name: str) -> int:
+    """Count how often a Linux guest has booted since it was started."""
+    return read_console(serial_file(guest_folder(lab, name))).count(BOOTED)

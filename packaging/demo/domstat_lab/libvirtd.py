@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import urllib.parse
+import uuid
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,7 +22,9 @@ END_TIMEOUT_S = 10.0  # seconds libvirtd may take to end by itself before it is 
 SOCKET_PATH_LIMIT = 107  # bytes of a Unix socket's path the kernel takes (sun_path less its final zero)
 LOG_TAIL = 2000  # characters of libvirtd's log quoted in an error
 
+# host_uuid: by their machine's all labs would be one host, and libvirt migrates no guest to where it is.
 LIBVIRTD_CONF = """\
+host_uuid = "{host_uuid}"
 unix_sock_ro_perms = "0777"
 unix_sock_rw_perms = "0700"
 auth_unix_ro = "none"
@@ -175,7 +178,7 @@ class PrivateLibvirtd:
             raise LabError(f"{self.socket_ro} is too long for a socket's path: choose a folder with a shorter name")
         for name in COVERED:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        (self.folder / "etc" / "libvirtd.conf").write_text(LIBVIRTD_CONF)
+        (self.folder / "etc" / "libvirtd.conf").write_text(LIBVIRTD_CONF.format(host_uuid=uuid.uuid4()))
         (self.folder / "etc" / "qemu.conf").write_text(QEMU_CONF)
         with (self.folder / "log" / "keeper.log").open("wb") as complaints:
             keeper = subprocess.Popen(

@@ -37,11 +37,21 @@ def wait_until(holds: Callable[[], bool], *, timeout_s: float, otherwise: str) -
 
 def is_running(pid: int) -> bool:
     """Tell whether the process exists and is no zombie."""
+    return _state(Path(f"/proc/{pid}")) not in {"", "Z", "X"}
+
+
+def is_stopped(pid: int) -> bool:
+    """Tell whether SIGSTOP has reached every thread of the process."""
+    return {_state(task) for task in Path(f"/proc/{pid}/task").iterdir()} == {"T"}
+
+
+def _state(process: Path) -> str:
+    """Return the letter of a process's or thread's state; nothing when it is gone."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = (process / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
+        return ""
+    return stat.rpartition(")")[2].split()[0]
 
 
 def pid_namespace(pid: int) -> str | None:

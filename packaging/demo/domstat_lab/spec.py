@@ -34,10 +34,16 @@ class GuestSpec:
     title: str = ""
     memory_mib: int = 160  # what the cloud kernel unpacks itself and the initramfs in, with some room
     vcpus: int = 1
+    vcpus_max: int = 0  # up to how many may be plugged in; 0: no more than there are
     disks: tuple[DiskSpec, ...] = (DiskSpec(),)
     nics: int = 1
     workloads: tuple[Workload, ...] = ()
     balloon_period_s: int | None = 5  # how often the balloon driver reports; None: no reports, 0: on request only
+    scsi: bool = (
+        False  # a controller for disks sda, sdb and so on: unlike virtio disks, any guest releases them at once
+    )
+    cdrom: bool = False  # a drive, hda, without a medium
+    reboot_s: int = 0  # seconds after which a Linux guest reboots by itself, again and again; 0: never
 
     @property
     def identity(self) -> str:
