@@ -1,7 +1,8 @@
 """Records and batches as a KVM host gives them, for tests: a guest with 2 vCPUs, 2 disks and 2 NICs.
 
 The figures are one guest's under a little load: 71 parameters, and the rates and derived values that domstat's own
-functions make of two samples ten seconds apart.
+functions make of two samples ten seconds apart. Beside the guest there is one of everything else that a record can be
+about: its host, a pool, a guest that is off, an event, a gap, the agent.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from domstat.derive import Derivation, derive
-from domstat.model import Batch, Domain, Event, Gap, Kind, Moment, Partial, Pool, Record, Stamp, Value
+from domstat.model import Batch, Domain, Event, Figures, Gap, Kind, Moment, Partial, Pool, Record, Stamp, Value
 from domstat.rates import Shape, advance
 
 HOST = "kvm1"
 COLLECT = "default"
 UUID = "6a2f41a3-c54c-4a5e-9b5b-3e0f0c9d8a11"
+SLEEPER_UUID = "6a2f41a3-c54c-4a5e-9b5b-3e0f0c9d8a99"
 TIME_MS = 1_795_385_704_123  # 2026-11-22T22:15:04.123Z
 INTERVAL_MS = 10_000
 MACS = ("52:54:00:aa:bb:01", "52:54:00:aa:bb:02")
@@ -133,11 +135,9 @@ def guest_record(
         now = Moment(time_ms, INTERVAL_MS * 1_000_000, "boot")
         _, baseline = advance(None, shape, _params_before(taken), before, id)
         rates, _ = advance(baseline, shape, taken, now, id)
-    attributes: dict[str, Any] = {
-        "interval_s": None if first else INTERVAL_MS / 1000,
-        "rates": rates,
-        "derived": derive(Derivation(tuple(taken)), taken, rates, time_ms),
-    }
+    more.pop("rates", None)
+    derived = more.pop("derived") if "derived" in more else derive(Derivation(tuple(taken)), taken, rates, time_ms)
+    attributes: dict[str, Any] = {"interval_s": None if first else INTERVAL_MS / 1000}
     return Record(
         kind=Kind.GUEST,
         host=host,
@@ -145,7 +145,7 @@ def guest_record(
         time_ms=time_ms,
         domain=Domain(uuid, name, id),
         partial=partial,
-        params=taken,
+        figures=Figures(taken, rates, derived),
         **(attributes | more),
     )
 
@@ -153,9 +153,9 @@ def guest_record(
 def other_record(
     kind: Kind, *, host: str = HOST, collect: str = COLLECT, time_ms: int = TIME_MS, **more: Any
 ) -> Record:
-    """Make a record that is not a guest's; *more* are attributes of Record."""
-    empty: dict[str, Any] = {"params": {}, "rates": {}, "derived": {}}
-    return Record(kind=kind, host=host, collect=collect, time_ms=time_ms, **(empty | more))
+    """Make a record that is not an ordinary guest's; *more* are its params, rates, derived and attributes of Record."""
+    figures = Figures(*(more.pop(part, {}) for part in ("params", "rates", "derived")))
+    return Record(kind=kind, host=host, collect=collect, time_ms=time_ms, figures=figures, **more)
 
 
 def event_record(type: str = "started", reason: str | None = "booted", **more: Any) -> Record:  # noqa: A002
@@ -172,14 +172,99 @@ def gap_record(reason: str = "libvirtd did not answer", lasted_ms: int = 30_000,
 
 
 def pool_record(name: str = "images", **more: Any) -> Record:
-    """Make a storage pool's record."""
-    params = {"pool.capacity": 1_099_511_627_776, "pool.available": 219_902_325_555}
-    return other_record(Kind.POOL, pool=Pool(name), params=params, **more)
+    """Make a storage pool's record: four fifths of a TiB are taken; *extra* adds to or changes the parameters."""
+    params = {
+        "pool.state": 2,
+        "pool.capacity": 1_099_511_627_776,
+        "pool.allocation": 879_609_302_221,
+        "pool.available": 219_902_325_555,
+        **more.pop("extra", {}),
+    }
+    figures: dict[str, Any] = {"params": params, "derived": {"pool.age": 0.0}}
+    return other_record(Kind.POOL, pool=Pool(name), **(figures | more))
 
 
-def host_record(**more: Any) -> Record:
-    """Make the host's own record."""
-    return other_record(Kind.HOST, params={"cpu.time": 812_000_000_000, "memory.free": 33_554_432}, **more)
+def sleeper_record(name: str = "old-1", *, uuid: str = SLEEPER_UUID, **more: Any) -> Record:
+    """Make the record of a guest that is off; *extra* adds to or changes the parameters."""
+    params: dict[str, Value] = {
+        "state.state": 5,
+        "state.reason": 1,
+        "vcpu.maximum": 2,
+        "balloon.maximum": 4 * GIB_IN_KIB,
+        "volume.capacity[vda]": 42_949_672_960,
+        "volume.allocation[vda]": 8_589_934_592,
+        **more.pop("extra", {}),
+    }
+    return other_record(Kind.GUEST, domain=Domain(uuid, name), **({"params": params} | more))
+
+
+# Each parameter's value, and by how much it grows in a second, both in libvirt's units: 16 CPUs, a quarter busy.
+_HOST: dict[str, tuple[Value, int]] = {
+    "host.cpu.user": (812_000_000_000_000, 3_000_000_000),
+    "host.cpu.kernel": (231_000_000_000_000, 1_000_000_000),
+    "host.cpu.idle": (9_650_000_000_000_000, 12_000_000_000),
+    "host.cpu.iowait": (12_000_000_000_000, 0),
+    "host.memory.total": (64 * GIB_IN_KIB, 0),
+    "host.memory.free": (8 * GIB_IN_KIB, 0),
+    "host.memory.buffers": (GIB_IN_KIB, 0),
+    "host.memory.cached": (16 * GIB_IN_KIB, 0),
+    "host.memory.available": (24 * GIB_IN_KIB, 0),
+    "host.cpus": (16, 0),
+    "host.version.libvirt": ("9.0.0", 0),
+    "host.version.hypervisor": ("QEMU 7.2.22", 0),
+}
+
+
+def host_record(*, first: bool = False, without: tuple[str, ...] = (), **more: Any) -> Record:
+    """Make the host's own record; *first* makes it the first, without rates, *without* takes parameters away."""
+    params = {key: value for key, (value, _) in _HOST.items() if not key.startswith(without or "\0")}
+    rates = {} if first else {key: growth / 1e9 for key, (_, growth) in _HOST.items() if key.startswith("host.cpu.")}
+    derived = {"host.memory.used": float(40 * GIB_IN_KIB * 1024)}
+    if not first:
+        derived["host.cpu.utilization"] = 0.25
+    figures: dict[str, Any] = {
+        "params": params,
+        "rates": rates,
+        "derived": derived,
+        "interval_s": None if first else INTERVAL_MS / 1000,
+    }
+    return other_record(Kind.HOST, **(figures | more))
+
+
+def agent_record(**more: Any) -> Record:
+    """Make the record of what the agent says of itself; *extra* adds to or changes the parameters."""
+    params: dict[str, Value] = {
+        "agent.call.time": 12_000_000,
+        "agent.lateness": -1_000_000,
+        "agent.calls": 1,
+        "agent.guests": 20,
+        "agent.partial": 0,
+        "agent.quarantined": 0,
+        "agent.skipped": 3,
+        "agent.failed": 0,
+        "agent.workers_killed": 0,
+        "agent.reconnects": 1,
+        "agent.clock_steps": 0,
+        **more.pop("extra", {}),
+    }
+    figures: dict[str, Any] = {
+        "params": params,
+        "rates": {"agent.skipped": 0.1, "agent.failed": 0.0},
+        "interval_s": INTERVAL_MS / 1000,
+    }
+    return other_record(Kind.AGENT, **(figures | more))
+
+
+def one_of_each() -> dict[Kind, Record]:
+    """Make a record of every kind."""
+    return {
+        Kind.HOST: host_record(),
+        Kind.GUEST: guest_record(),
+        Kind.POOL: pool_record(),
+        Kind.EVENT: event_record(collect="events"),
+        Kind.GAP: gap_record(),
+        Kind.AGENT: agent_record(),
+    }
 
 
 def batch(

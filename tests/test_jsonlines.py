@@ -10,8 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domstat.jsonlines import decode, encode, read_time, write_time
-from domstat.model import Domain, Event, Gap, Kind, Partial, Pool, Record
-from records import UUID, event_record, gap_record, guest_record, host_record, other_record, pool_record
+from domstat.model import Domain, Event, Figures, Gap, Kind, Partial, Pool, Record
+from records import (
+    SLEEPER_UUID,
+    UUID,
+    event_record,
+    gap_record,
+    guest_record,
+    host_record,
+    one_of_each,
+    other_record,
+    pool_record,
+    sleeper_record,
+)
 
 # The format's own example, as it is documented.
 EXAMPLE = (
@@ -28,9 +39,11 @@ EXAMPLE_RECORD = Record(
     domain=Domain(UUID, "web-1", 3),
     labels={},
     interval_s=10.002,
-    params={"cpu.time": 123, "block.wr.bytes[vda]": 4096},
-    rates={"cpu.time": 0.25, "block.wr.bytes[vda]": 1048576.0},
-    derived={"cpu.utilization": 0.125},
+    figures=Figures(
+        {"cpu.time": 123, "block.wr.bytes[vda]": 4096},
+        {"cpu.time": 0.25, "block.wr.bytes[vda]": 1048576.0},
+        {"cpu.utilization": 0.125},
+    ),
 )
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -56,9 +69,11 @@ def any_record(draw: st.DrawFn) -> Record:
         interval_s=draw(st.none() | floats),
         partial=draw(st.none() | st.builds(Partial, st.lists(texts, max_size=3).map(tuple), st.none() | floats)),
         anew=draw(st.none() | st.lists(texts, min_size=1, max_size=3).map(tuple)),
-        params=draw(st.dictionaries(texts, values, max_size=5)),
-        rates=draw(st.dictionaries(texts, floats, max_size=5)),
-        derived=draw(st.dictionaries(texts, floats, max_size=5)),
+        figures=Figures(
+            draw(st.dictionaries(texts, values, max_size=5)),
+            draw(st.dictionaries(texts, floats, max_size=5)),
+            draw(st.dictionaries(texts, floats, max_size=5)),
+        ),
         event=draw(st.none() | st.builds(Event, texts, st.none() | texts, st.none() | texts)),
         gap=draw(st.none() | st.builds(Gap, times, times, texts)),
         pool=draw(st.none() | st.builds(Pool, texts)),
@@ -110,11 +125,26 @@ def test_a_key_that_does_not_apply_is_absent() -> None:
         "v", "kind", "time", "host", "collect", "domain", "partial", "params",
     }  # fmt: skip
     assert set(json.loads(encode([gap_record()]))) == {"v", "kind", "time", "host", "collect", "gap"}
-    assert set(json.loads(encode([host_record()]))) == {"v", "kind", "time", "host", "collect", "params"}
+    assert set(json.loads(encode([host_record(first=True)]))) == {
+        "v", "kind", "time", "host", "collect", "params", "derived",
+    }  # fmt: skip
+    assert set(json.loads(encode([event_record()]))) == {"v", "kind", "time", "host", "collect", "domain", "event"}
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_of_record_comes_back_as_it_was(kind: Kind) -> None:
+    record = one_of_each()[kind]
+    line = json.loads(encode([record]))
+    assert line["kind"] == kind
+    assert ("partial" in line) == (kind is Kind.GUEST)
+    assert decode(encode([record])) == record
 
 
 def test_a_guest_that_is_off_has_no_id() -> None:
-    assert json.loads(encode([guest_record(id=None)]))["domain"] == {"uuid": UUID, "name": "web-1"}
+    line = json.loads(encode([sleeper_record()]))
+    assert line["domain"] == {"uuid": SLEEPER_UUID, "name": "old-1"}
+    assert line["params"]["volume.capacity[vda]"] == 42_949_672_960
+    assert decode(encode([sleeper_record()])) == sleeper_record()
 
 
 def test_an_event_a_gap_and_a_pool_carry_what_they_are_about() -> None:

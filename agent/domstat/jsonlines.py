@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from domstat.model import Domain, Event, Gap, Kind, Partial, Pool, Record, Value
+from domstat.model import Domain, Event, Figures, Gap, Kind, Partial, Pool, Record, Value
 
 VERSION = 1
 """The ``v`` of every line; it changes when a reader of the old format would misunderstand the new one."""
@@ -119,9 +119,7 @@ def decode(line: bytes | str) -> Record:
             interval_s=None if read.interval_s is UNSET else read.interval_s,
             partial=read.partial or None,
             anew=read.anew or None,
-            params=read.params or {},
-            rates=read.rates or {},
-            derived=read.derived or {},
+            figures=Figures(read.params or {}, read.rates or {}, read.derived or {}),
             event=read.event or None,
             gap=Gap(read_time(gap["from"]), read_time(gap["to"]), gap["reason"]) if gap else None,
             pool=read.pool or None,

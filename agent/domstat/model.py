@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -105,6 +106,64 @@ def moment_within(stamp: Stamp, position: int, count: int) -> Moment:
     return Moment(stamp.time_ms + offset_ns // 1_000_000, stamp.boot_ns + offset_ns, stamp.boot_id)
 
 
+class Figures:
+    """What a record says in numbers; made of values that are there, or (a subclass) worked out when first asked for.
+
+    Not to be changed by whoever reads them, since all sinks share them.
+    """
+
+    __slots__ = ("_derived", "_params", "_rates")
+
+    def __init__(
+        self,
+        params: dict[str, Value] | None = None,
+        rates: dict[str, float] | None = None,
+        derived: dict[str, float] | None = None,
+    ) -> None:
+        self._params = {} if params is None else params
+        self._rates = {} if rates is None else rates
+        self._derived = {} if derived is None else derived
+
+    @property
+    def params(self) -> dict[str, Value]:
+        """The typed parameters, by key."""
+        return self._params
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Rates per second, by key."""
+        return self._rates
+
+    @property
+    def derived(self) -> dict[str, float]:
+        """Derived values, by key."""
+        return self._derived
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The parameters' keys; records alike share the very same tuple, as a rule."""
+        return tuple(self.params)
+
+    @property
+    def values(self) -> Sequence[Value]:
+        """The parameters' values, in the order of the keys."""
+        return tuple(self.params.values())
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Figures):
+            return NotImplemented
+        return (self.params, self.rates, self.derived) == (other.params, other.rates, other.derived)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Figures({self.params!r}, {self.rates!r}, {self.derived!r})"
+
+
+NO_FIGURES = Figures()
+"""What an event or a gap says in numbers."""
+
+
 class Record(Struct, frozen=True, kw_only=True):
     """One subject at one tick.
 
@@ -125,12 +184,25 @@ class Record(Struct, frozen=True, kw_only=True):
     interval_s: float | None = None
     partial: Partial | None = None
     anew: tuple[str, ...] | None = None
-    params: dict[str, Value]
-    rates: dict[str, float]
-    derived: dict[str, float]
+    figures: Figures = NO_FIGURES
     event: Event | None = None
     gap: Gap | None = None
     pool: Pool | None = None
+
+    @property
+    def params(self) -> dict[str, Value]:
+        """The typed parameters, by key."""
+        return self.figures.params
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Rates per second, by key."""
+        return self.figures.rates
+
+    @property
+    def derived(self) -> dict[str, float]:
+        """Derived values, by key."""
+        return self.figures.derived
 
     @property
     def subject(self) -> str:

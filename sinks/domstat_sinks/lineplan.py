@@ -71,7 +71,10 @@ class Plan:
 
     def _add(self, lines: _Lines, kind: Kind, key: str, ending: str, value: tuple[int, bytes]) -> None:
         field, device = split_key(key)
-        word = field.partition(".")[0] if kind is Kind.GUEST else str(kind)
+        if kind is Kind.GUEST:
+            word = field.partition(".")[0]
+        else:
+            word, field = str(kind), field.removeprefix(f"{kind}.")  # the measurement says it
         name = field + ending if field + ending != "time" else "time.value"  # InfluxDB's own
         fields = lines.setdefault((f"domstat_{word}", device), {})
         if name in fields:

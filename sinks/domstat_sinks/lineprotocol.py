@@ -10,9 +10,11 @@ that the text means the same to every reader)::
   it. ``domstat_event`` counts 1 per event, tagged with type, device and collect; ``domstat_gap`` says from when to when
   nothing was collected; ``domstat_partial`` stands beside a record that lacks something and names the missing groups.
 * **Tags**: ``device`` where there is one, ``domain`` (the name), ``host``, ``uuid``, ``pool``, and the chosen labels.
-  No ``collect``: a stats group belongs to one block, and moving it to another must not split its series.
+  No ``collect``: a stats group belongs to one block, and moving it to another must not split its series. Only what the
+  agent says of itself has it, since every block has its own.
 * **Fields** have the catalogue's names: the parameter as libvirt gave it, in libvirt's unit. A counter's rate ends in
-  ``.rate``, per second and in the base unit; derived values have their own names.
+  ``.rate``, per second and in the base unit; derived values have their own names. What the measurement says already
+  is not said again: ``host.cpu.user`` is ``cpu.user`` in ``domstat_host``, likewise ``pool.`` and ``agent.``.
 * **Types never change**: integers end in ``i``, rates, derived values and what the catalogue calls f64 are floats even
   where the value is whole; a field nobody has heard of has its value's type. What cannot be written so is left out and
   reported, never bent: NaN, infinities, integers beyond 2^63-1 (clamping would be a wrong number, ``u`` another type).
@@ -28,7 +30,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from domstat.model import Record, Value
+from domstat.model import Figures, Kind, Record, Value
 from domstat_sinks.lineplan import TAGS_HERE, plan_of, write_head, write_name, write_tags, write_text
 
 GUESTS_MAX = 65_536
@@ -80,7 +82,8 @@ class Encoder:
     def _tags_of(self, record: Record) -> bytes:
         """Return the tags that all of a record's lines share, as they are written."""
         labels = self._labels_of(record) if self._labels else None
-        about = (record.host, record.domain, record.pool, labels)
+        collect = record.collect if record.kind is Kind.AGENT else None
+        about = (record.host, record.domain, record.pool, labels, collect)
         tags = self._tags.get(about)
         if tags is None:
             named = {"host": record.host, **dict(labels or ())}
@@ -88,6 +91,8 @@ class Encoder:
                 named |= {"domain": record.domain.name, "uuid": record.domain.uuid}
             if record.pool is not None:
                 named["pool"] = record.pool.name
+            if collect is not None:
+                named["collect"] = collect
             if len(self._tags) >= GUESTS_MAX:
                 self._tags.clear()
             tags = self._tags[about] = write_tags(named)
@@ -137,12 +142,8 @@ def _without_unwritable(record: Record, faults: list[str]) -> Record:
         faults.extend(f"{key}{ending}: {fault}" for key, fault in found.items() if fault)
         return {key: value for key, value in values.items() if not found[key]}
 
-    return msgspec.structs.replace(
-        record,
-        params=writable(record.params),
-        rates=writable(record.rates, " (rate)"),
-        derived=writable(record.derived),
-    )
+    figures = Figures(writable(record.params), writable(record.rates, " (rate)"), writable(record.derived))
+    return msgspec.structs.replace(record, figures=figures)
 
 
 def _fault(value: Value) -> str:

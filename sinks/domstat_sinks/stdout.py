@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import StringIO
@@ -95,13 +96,15 @@ class StdoutSink:
 
 
 class _Screen:
-    """A table that stays in place on a terminal, with the latest batch of each stream; log lines come out above it."""
+    """A table that stays in place on a terminal, with the latest tick of each stream; log lines come out above it."""
 
     def __init__(self, stdout: TextIO) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        self._latest: dict[tuple[str, str], Batch] = {}
+        from domstat_sinks.latest import Latest
+
+        self._latest = Latest()
         # Where standard error is a file, the log must go on into that file.
         self._live: Live = Live(
             console=Console(file=stdout),
@@ -113,10 +116,13 @@ class _Screen:
     def show(self, batches: Sequence[Batch]) -> None:
         from rich.console import Group
 
-        from domstat_sinks.table import BatchView
+        from domstat_sinks.table import BatchView, OccurrencesView
 
-        self._latest |= {batch.stream: batch for batch in batches}
-        self._live.update(Group(*map(BatchView, self._latest.values())), refresh=True)
+        now_s = time.monotonic()
+        for batch in batches:
+            self._latest.add(batch, now_s)
+        views = map(BatchView, self._latest.batches())
+        self._live.update(Group(*views, OccurrencesView(self._latest.occurrences(now_s))), refresh=True)
 
     def close(self) -> None:
         self._live.stop()

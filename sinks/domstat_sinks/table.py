@@ -1,7 +1,8 @@
 """A batch as a table for a person: a row per guest, the columns that matter most where the screen is narrow.
 
-Pure but for rich: records in, something rich can print out. Guests' names and all other text from outside are shown as
-text, never as markup, with nothing in them that a terminal would obey.
+The host is a line above it; pools, and what else is to be said, are lines below. Pure but for rich: records in,
+something rich can print out. Guests' names and all other text from outside are shown as text, never as markup, with
+nothing in them that a terminal would obey.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from rich.text import Text
 
 from domstat.model import Batch, Kind, Record, key_of, split_key
 from domstat.text import printable
+from domstat_sinks.lines import GUEST_STATES, host_line, is_occurrence, number, occurrence_line, pool_line, word
 from domstat_sinks.units import MISSING, count, duration, optional, percent, size
 
 MEMORY_FRESH_S = 60.0
@@ -27,11 +29,14 @@ NAME_CELLS_MIN = 16
 NOTES_MAX = 5
 """Lines below the table for what is not a guest's figures."""
 
+POOLS_MAX = 10
+"""Lines for storage pools: few hosts have more."""
+
+NAMES_MAX = 10
+"""Guests that are off, by name in one line; a terminal has no room for more."""
+
 _GAP = 2
 _KIB = 1024
-
-# virDomainState, in virsh's words.
-_STATES = ("no state", "running", "idle", "paused", "shutting down", "shut off", "crashed", "pmsuspended")
 
 
 class Guest:
@@ -51,10 +56,14 @@ class Guest:
         domain = self.record.domain
         return printable(domain.name or domain.uuid) if domain else MISSING
 
+    @property
+    def is_off(self) -> bool:
+        """Whether the guest is off: libvirt gives it no id then, and no figures that a row could show."""
+        return self.record.domain is not None and self.record.domain.id is None
+
     def number(self, key: str) -> float | None:
         """Return a parameter, if it is there and a number."""
-        value = self.record.params.get(key)
-        return None if isinstance(value, str) else value
+        return number(self.record, key)
 
     def total(self, *fields: str) -> float | None:
         """Return the sum of those rates that are known, over all devices; None if none is."""
@@ -63,8 +72,7 @@ class Guest:
 
     def state(self) -> str:
         """Return the state in virsh's words."""
-        state = self.number("state.state")
-        return MISSING if state is None else _STATES[int(state)] if 0 <= state < len(_STATES) else f"state {state}"
+        return word(GUEST_STATES, self.number("state.state"))
 
     def steal(self) -> float | None:
         """Return the steal of the vCPU that has most of it."""
@@ -130,21 +138,32 @@ class BatchView:
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
-        self.guests = [Guest(record) for record in batch.records if record.kind is Kind.GUEST]
+        guests = [Guest(record) for record in batch.records if record.kind is Kind.GUEST]
+        self.guests = [guest for guest in guests if not guest.is_off]
+        self.off = [guest for guest in guests if guest.is_off]
+        self.pools = [record for record in batch.records if record.pool is not None]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        yield Text(self._heading(), style="bold", no_wrap=True, overflow="ellipsis")
+        if not self.batch.records or any(not is_occurrence(record) for record in self.batch.records):
+            yield Text(self._heading(), style="bold", no_wrap=True, overflow="ellipsis")
+        for record in self.batch.records:
+            if record.kind is Kind.HOST:
+                yield _note(host_line(record))
         if self.guests:
             yield from self._table(options.max_width)
-        for note in self._notes():
-            yield Text(note, no_wrap=True, overflow="ellipsis")
+        for line in [*_first([pool_line(pool) for pool in self.pools], POOLS_MAX), *_first(self._notes(), NOTES_MAX)]:
+            yield _note(line)
 
     def _heading(self) -> str:
         stamp = self.batch.stamp
         time = datetime.fromtimestamp(stamp.time_ms / 1000).astimezone()
-        guests = f"{len(self.guests)} guest{'' if len(self.guests) == 1 else 's'}"
+        counts = [_counted(len(self.pools), "pool")] if self.pools else []
+        if self.guests or not (self.off or self.pools):
+            counts.append(_counted(len(self.guests), "guest"))
+        if self.off:
+            counts.append(f"{len(self.off)} off")
         stream = f"{printable(self.batch.host)} · {printable(self.batch.collect)}"
-        return f"{stream} · {time:%Y-%m-%d %H:%M:%S} · {guests} · call {stamp.call_ns / 1e6:.0f} ms"
+        return f"{stream} · {time:%Y-%m-%d %H:%M:%S} · {' · '.join(counts)} · call {stamp.call_ns / 1e6:.0f} ms"
 
     def _table(self, width: int) -> Iterator[Text]:
         # Not rich's Table: that lays out cell by cell, and is several times slower.
@@ -165,15 +184,35 @@ class BatchView:
             yield _line(name, *(_text(shown.cells[row], shown) for shown in columns))
 
     def _notes(self) -> list[str]:
-        notes = [note for record in self.batch.records if (note := _note(record))]
+        notes = []
         partials = [guest.record.partial for guest in self.guests if guest.record.partial]
         if partials:
             missing = ", ".join(sorted({printable(group) for partial in partials for group in partial.missing}))
             ages = [partial.age_s for partial in partials if partial.age_s is not None]
             age = f"; instead values up to {max(ages):.0f} s old" if ages else ""
-            notes.insert(0, f"* incomplete: {len(partials)} without {missing}{age}")
-        more = len(notes) - NOTES_MAX
-        return notes if more <= 0 else [*notes[:NOTES_MAX], f"and {more} more"]
+            notes.append(f"* incomplete: {len(partials)} without {missing}{age}")
+        stuck = sum(number(record, "agent.quarantined") or 0 for record in self.batch.records)
+        if stuck:
+            notes.append(f"{_counted(int(stuck), 'guest')} stuck; what needs an answer of theirs is missing")
+        for state in dict.fromkeys(guest.state() for guest in self.off):
+            names = [guest.name for guest in self.off if guest.state() == state]
+            more = f" and {len(names) - NAMES_MAX} more" if len(names) > NAMES_MAX else ""
+            notes.append(f"{state}: {', '.join(names[:NAMES_MAX])}{more}")
+        return notes + [occurrence_line(record) for record in self.batch.records if is_occurrence(record)]
+
+
+class OccurrencesView:
+    """What has happened of late, for rich to print: the newest events and gaps, the newest last."""
+
+    def __init__(self, records: list[Record]) -> None:
+        self.records = records
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        before = len(self.records) - NOTES_MAX
+        if before > 0:
+            yield _note(f"{before} more before")
+        for record in self.records[-NOTES_MAX:]:
+            yield _note(occurrence_line(record))
 
 
 class _Shown:
@@ -202,13 +241,14 @@ def _line(*cells: Text, style: str = "") -> Text:
     return line
 
 
-def _note(record: Record) -> str | None:
-    """Say what a record says that is no guest's figures, in a line; None if it says nothing like that."""
-    if record.event is not None:
-        event = record.event
-        name = record.domain.name if record.domain else record.host
-        device, reason = event.device and f" {event.device}", event.reason and f" ({event.reason})"
-        return printable(f"{name}: {event.type}{device or ''}{reason or ''}")
-    if record.gap is not None:
-        return f"nothing for {(record.gap.end - record.gap.start) / 1000:.0f} s: {printable(record.gap.reason)}"
-    return None
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _first(lines: list[str], most: int) -> list[str]:
+    more = len(lines) - most
+    return lines if more <= 0 else [*lines[:most], f"and {more} more"]
+
+
+def _note(line: str) -> Text:
+    return Text(line, no_wrap=True, overflow="ellipsis")

@@ -16,14 +16,17 @@ from domstat_sinks.lineprotocol import Encoder
 from records import (
     DISKS,
     MACS,
+    SLEEPER_UUID,
     TIME_MS,
     UUID,
+    agent_record,
     event_record,
     gap_record,
     guest_record,
     host_record,
-    other_record,
+    one_of_each,
     pool_record,
+    sleeper_record,
 )
 
 U64_MAX = 2**64 - 1
@@ -247,17 +250,57 @@ def test_a_gap_says_from_when_to_when() -> None:
     assert line.fields == {"from_ms": f"{TIME_MS - 30_000}i", "to_ms": f"{TIME_MS}i", "reason": '"no answer"'}
 
 
-def test_the_hosts_figures_are_not_among_the_guests() -> None:
-    (line,) = encode(host_record())
-    assert line.measurement == "domstat_host"
-    assert line.tags == {"host": "kvm1"}
-    assert line.fields["cpu.time"] == "812000000000i"
+def test_the_hosts_figures_are_not_among_the_guests_and_have_no_host_in_their_names() -> None:
+    (line,) = encode(host_record(params={"host.cpu.user": 8, "host.cpus": 16, "host.version.libvirt": "9.0.0"}))
+    assert (line.measurement, line.tags) == ("domstat_host", {"host": "kvm1"})
+    assert line.fields == {
+        "cpu.user": "8i",
+        "cpus": "16i",
+        "version.libvirt": '"9.0.0"',
+        "cpu.user.rate": "3.0",
+        "cpu.kernel.rate": "1.0",
+        "cpu.idle.rate": "12.0",
+        "cpu.iowait.rate": "0.0",
+        "memory.used": "42949672960.0",
+        "cpu.utilization": "0.25",
+    }
 
 
 def test_a_pool_is_named() -> None:
     (line,) = encode(pool_record("my images"))
-    assert line.measurement == "domstat_pool"
-    assert line.tags == {"host": "kvm1", "pool": "my images"}
+    assert (line.measurement, line.tags) == ("domstat_pool", {"host": "kvm1", "pool": "my images"})
+    assert line.fields == {
+        "state": "2i",
+        "capacity": "1099511627776i",
+        "allocation": "879609302221i",
+        "available": "219902325555i",
+        "age": "0.0",
+    }
+
+
+def test_what_the_agent_says_of_one_stream_is_no_other_streams() -> None:
+    lines = encode(*(agent_record(collect=name, params={"agent.skipped": 3}) for name in ("default", "slow")))
+    assert [(line.measurement, line.tags) for line in lines] == [
+        ("domstat_agent", {"collect": "default", "host": "kvm1"}),
+        ("domstat_agent", {"collect": "slow", "host": "kvm1"}),
+    ]
+    assert lines[0].fields == {"skipped": "3i", "skipped.rate": "0.1", "failed.rate": "0.0"}
+
+
+def test_a_guest_that_is_off_is_among_the_guests() -> None:
+    lines = encode(sleeper_record())
+    assert [(line.measurement, line.tags.get("device"), line.fields) for line in lines] == [
+        ("domstat_state", None, {"state.state": "5i", "state.reason": "1i"}),
+        ("domstat_vcpu", None, {"vcpu.maximum": "2i"}),
+        ("domstat_balloon", None, {"balloon.maximum": "4194304i"}),
+        ("domstat_volume", "vda", {"volume.capacity": "42949672960i", "volume.allocation": "8589934592i"}),
+    ]
+    assert all((line.tags["domain"], line.tags["uuid"]) == ("old-1", SLEEPER_UUID) for line in lines)
+
+
+def test_only_the_kinds_own_word_is_left_out_of_a_name() -> None:
+    (line,) = encode(agent_record(params={"agent.time": 1, "host.agent.x": 2, "other": 3}, rates={}))
+    assert line.fields == {"time.value": "1i", "host.agent.x": "2i", "other": "3i"}
 
 
 def test_chosen_labels_are_tags_also_while_they_do_not_travel() -> None:
@@ -321,15 +364,26 @@ def test_every_value_is_written_or_reported(params: dict[str, int | float | bool
     assert sum(len(line.fields) for line in read(encoded.text)) + len(encoded.left_out) == len(params)
 
 
-def test_every_kind_of_record_has_a_form() -> None:
-    records = {
-        Kind.GUEST: guest_record(),
-        Kind.HOST: host_record(),
-        Kind.POOL: pool_record(),
-        Kind.EVENT: event_record(),
-        Kind.GAP: gap_record(),
-        Kind.AGENT: other_record(Kind.AGENT, params={"ticks": 1}),
-    }
+def test_every_kind_of_record_has_a_form_of_its_own() -> None:
+    records = one_of_each()
     assert set(records) == set(Kind)
-    for record in records.values():
-        assert encode(record)
+    for kind, record in records.items():
+        measurements = {line.measurement for line in encode(record)}
+        if kind is Kind.GUEST:
+            assert not measurements & {f"domstat_{other}" for other in Kind}
+        else:
+            assert measurements == {f"domstat_{kind}"}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind not in {Kind.EVENT, Kind.GAP}])
+def test_every_value_of_every_kind_can_be_found_again(kind: Kind) -> None:
+    record = one_of_each()[kind]
+    own = "" if kind is Kind.GUEST else f"{kind}."
+    found = {own + name: value for name, value in fields_of(encode(record)).items()}
+    rates = {re.sub(r"(?=\[|$)", ".rate", key, count=1): value for key, value in record.rates.items()}
+    wanted: dict[str, Value] = {**record.params, **rates, **record.derived}
+    assert found.keys() == wanted.keys()
+    for key, value in wanted.items():
+        text = found[key]
+        read_back = text.strip('"') if isinstance(value, str) else float(text.removesuffix("i").replace("false", "0"))
+        assert read_back == value

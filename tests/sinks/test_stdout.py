@@ -6,6 +6,7 @@ import fcntl
 import io
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -15,10 +16,20 @@ from pathlib import Path
 import pytest
 
 from domstat import jsonlines, settings
-from domstat.model import Batch, Record
+from domstat.model import Batch, Kind, Record
 from domstat.sink import Fatal, Sink, SinkContext
-from domstat_sinks.stdout import StdoutSettings, StdoutSink
-from records import batch, event_record, gap_record, guest_record, host_record, pool_record
+from domstat_sinks.stdout import StdoutSettings, StdoutSink, _Screen
+from records import (
+    agent_record,
+    batch,
+    event_record,
+    gap_record,
+    guest_record,
+    host_record,
+    one_of_each,
+    pool_record,
+    sleeper_record,
+)
 
 HOSTILE = ['"', "a,b=c d", "two\nlines", "\x1b[31mred", "\x9b2J\x7f", "\u202egnp\u2028", "n" * 5000, "😀", "\\"]
 
@@ -128,6 +139,18 @@ def test_a_table_taller_than_the_terminal_is_left_whole_at_the_end() -> None:
     assert sent[sent.rindex("kvm1 · default") :].count("guest-2") == 40
 
 
+def test_on_a_terminal_a_tick_in_parts_is_whole_and_what_happened_stands_below_it() -> None:
+    parts = [batch(host_record(), guest_record("a", uuid="a")), batch(guest_record("b", uuid="b"), agent_record())]
+    events = [batch(event_record(), collect="events"), batch(gap_record())]
+    screen = _Screen(terminal := io.StringIO())
+    screen.show([*parts, *events])
+    screen.show(parts[:1])
+    screen.close()
+    words = [line.split()[0] for line in terminal.getvalue().splitlines()]
+    time = "[0-9]{2}:[0-9]{2}:[0-9]{2}"
+    assert re.fullmatch(f"kvm1 host guest a b {time} {time}", " ".join(words))
+
+
 def test_a_log_that_goes_into_a_file_is_kept_out_of_the_terminal(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("w") as file:
@@ -143,8 +166,16 @@ def test_in_a_pipe_auto_is_json_lines() -> None:
     assert names == ["guest-0", "guest-0", "lonely", "guest-1", "guest-1", "lonely", "guest-2", "guest-2", "lonely"]
 
 
-def test_json_lines_can_be_read_back(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    records = (guest_record(), guest_record("new", uuid="b", first=True), event_record(), gap_record(), pool_record())
+@pytest.mark.parametrize("kind", Kind)
+def test_json_lines_of_every_kind_can_be_read_back(kind: Kind, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    record = one_of_each()[kind]
+    write("json", batch(record))
+    (line,) = capsysbinary.readouterr().out.splitlines()
+    assert jsonlines.decode(line) == record
+
+
+def test_json_lines_come_in_the_order_of_the_records(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    records = (guest_record(), guest_record("new", uuid="b", first=True), sleeper_record(), pool_record())
     write("json", batch(*records), batch(host_record()))
     lines = capsysbinary.readouterr().out.splitlines()
     assert [jsonlines.decode(line) for line in lines] == [*records, host_record()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from datetime import datetime
 
 import pytest
@@ -10,8 +11,18 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from domstat.model import Batch, Partial, Record
-from domstat_sinks.table import NOTES_MAX, BatchView
-from records import TIME_MS, batch, event_record, gap_record, guest_record, host_record, pool_record
+from domstat_sinks.table import NAMES_MAX, NOTES_MAX, POOLS_MAX, BatchView, OccurrencesView
+from records import (
+    TIME_MS,
+    agent_record,
+    batch,
+    event_record,
+    gap_record,
+    guest_record,
+    host_record,
+    pool_record,
+    sleeper_record,
+)
 
 HEADINGS = [
     "guest",
@@ -32,8 +43,12 @@ WIDE = 160
 
 
 def show(shown: Batch, width: int = WIDE) -> list[str]:
+    return printed(BatchView(shown), width)
+
+
+def printed(view: BatchView | OccurrencesView, width: int) -> list[str]:
     console = Console(file=io.StringIO(), width=width, force_terminal=False, color_system=None)
-    console.print(BatchView(shown))
+    console.print(view)
     assert isinstance(console.file, io.StringIO)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
@@ -181,14 +196,54 @@ def test_a_hostile_host_is_shown_and_does_nothing() -> None:
     assert lines[0].isprintable()
 
 
-def test_other_records_are_no_rows() -> None:
-    lines = show(batch(host_record(), pool_record(), guest_record(), event_record(), gap_record("it slept")))
-    assert [line.split("  ")[0] for line in lines[1:]] == [
+def test_the_host_is_a_line_above_and_the_rest_are_lines_below() -> None:
+    lines = show(
+        batch(host_record(), guest_record(), pool_record(), event_record(), gap_record("it slept"), agent_record())
+    )
+    assert [re.sub(r"^\d\d:\d\d:\d\d ", "", line.split("  ")[0]) for line in lines[1:]] == [
+        "host · CPU 25% of 16 · memory 40G/64G · QEMU 7.2.22 · libvirt 9.0.0",
         "guest",
         "web-1",
-        "web-1: started (booted)",
-        "nothing for 30 s: it slept",
+        "pool images · 819G/1.0T · 205G free",
+        "kvm1 · web-1: started (booted)",
+        "kvm1 · default: nothing for 30 s (it slept)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("stuck", "said"),
+    [
+        (0, []),
+        (1, ["1 guest stuck; what needs an answer of theirs is missing"]),
+        (2, ["2 guests stuck; what needs an answer of theirs is missing"]),
+    ],
+)
+def test_the_agent_is_heard_of_only_when_guests_are_stuck(stuck: int, said: list[str]) -> None:
+    assert show(batch(guest_record(), agent_record(extra={"agent.quarantined": stuck})))[3:] == said
+
+
+def test_guests_that_are_off_are_named_and_no_rows() -> None:
+    off = [sleeper_record(name, uuid=name) for name in ("old-1", "old-2")]
+    heading, *lines = show(batch(*off, sleeper_record("bad", uuid="bad", extra={"state.state": 6}), collect="survey"))
+    assert "· 3 off ·" in heading
+    assert lines == ["shut off: old-1, old-2", "crashed: bad"]
+
+
+def test_of_many_guests_that_are_off_only_some_are_named() -> None:
+    lines = show(batch(*(sleeper_record(f"g{i}", uuid=f"{i}") for i in range(NAMES_MAX + 3))))
+    assert lines[1].endswith(f"g{NAMES_MAX - 1} and 3 more")
+
+
+def test_a_survey_says_what_it_found() -> None:
+    heading, *lines = show(batch(pool_record("a"), pool_record("b"), sleeper_record(), collect="survey"))
+    assert "· survey ·" in heading
+    assert "· 2 pools · 1 off ·" in heading
+    assert [line.partition(" · ")[0] for line in lines] == ["pool a", "pool b", "shut off: old-1"]
+
+
+def test_many_pools_do_not_push_the_rest_away() -> None:
+    lines = show(batch(*(pool_record(f"p{i}") for i in range(POOLS_MAX + 2)), sleeper_record()))
+    assert lines[-2:] == ["and 2 more", "shut off: old-1"]
 
 
 def test_many_events_do_not_push_the_table_away() -> None:
@@ -198,8 +253,25 @@ def test_many_events_do_not_push_the_table_away() -> None:
     assert lines[-1] == "and 5 more"
 
 
-def test_a_batch_without_guests_is_a_heading() -> None:
-    assert len(show(batch(host_record()))) == 1
+def test_what_happened_stands_for_itself_without_a_heading() -> None:
+    assert [line[9:] for line in show(batch(event_record(), collect="events"))] == ["kvm1 · web-1: started (booted)"]
+    assert [line[9:] for line in show(batch(gap_record("host-down")))] == [
+        "kvm1 · default: nothing for 30 s (host-down)"
+    ]
+
+
+def test_of_what_happened_lately_the_newest_is_shown() -> None:
+    events = [event_record("device-added", None, device=f"vd{letter}") for letter in "abcdefgh"]
+    lines = printed(OccurrencesView(events), WIDE)
+    assert lines[0] == "3 more before"
+    assert [line.rpartition(" ")[2] for line in lines[1:]] == ["vdd", "vde", "vdf", "vdg", "vdh"]
+    assert printed(OccurrencesView([]), WIDE) == []
+
+
+def test_a_batch_without_guests_is_a_heading_and_its_host() -> None:
+    assert len(show(batch(host_record(), agent_record()))) == 2
+    (heading,) = show(Batch(host="kvm1", collect="default", stamp=batch().stamp, records=()))
+    assert "· 0 guests ·" in heading
 
 
 def test_a_guest_without_a_name_is_its_uuid() -> None:

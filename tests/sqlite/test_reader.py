@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+import time
+from pathlib import Path
 
 import pytest
 
 from domstat.history import HistoryError
+from domstat.model import Batch, Stamp
 from domstat_sinks.sqlite import SqliteSink, connect, register
 from domstat_sinks.sqlite.sink import SqliteSettings
-from records import TIME_MS, batch, guest_record
+from records import (
+    TIME_MS,
+    agent_record,
+    batch,
+    event_record,
+    gap_record,
+    guest_record,
+    host_record,
+    pool_record,
+    sleeper_record,
+)
 
 from .conftest import History
 
@@ -76,10 +90,69 @@ def test_a_damaged_row_is_named_and_the_others_are_read(history: History) -> Non
         assert list(rest.rows) == [(1,), (3,)]
 
 
+def plan_of(history: History, query: str) -> str:
+    return " ".join(str(step[3]) for step in history.ask("EXPLAIN QUERY PLAN " + query))
+
+
 def test_conditions_are_met_by_indexes(history: History) -> None:
     history.write(batch())
-    query = "SELECT value FROM samples WHERE field = 'cpu.time' AND host = 'kvm1' AND time_ms > ?"
-    plan = " ".join(str(row[3]) for row in history.reader().execute("EXPLAIN QUERY PLAN " + query, (TIME_MS,)))
+    plan = plan_of(history, "SELECT value FROM samples WHERE field = 'cpu.time' AND host = 'kvm1' AND time_ms > 5")
     assert "time_ms>?" in plan
     assert "(shape=? AND field=?)" in plan
     assert "SCAN" not in plan
+
+
+@pytest.mark.parametrize("view", ["samples", "rates"])
+def test_neither_a_guest_nor_the_host_is_looked_for_among_all_records_of_a_tick(history: History, view: str) -> None:
+    history.write(batch())
+    guests = "layout_record_uuid (uuid=? AND layout=?)"
+    assert guests in plan_of(history, f"SELECT value FROM {view} WHERE uuid = 'x' AND time_ms > 5")
+    assert guests in plan_of(history, f"SELECT value FROM {view} WHERE uuid = 'x' AND kind = 'guest'")
+    kinds = "layout_record_kind (kind=? AND layout=?)"
+    assert kinds in plan_of(history, f"SELECT value FROM {view} WHERE kind = 'host' AND field = 'host.cpus'")
+    assert kinds in plan_of(history, f"SELECT value FROM {view} WHERE kind = 'pool' AND pool = 'x'")
+
+
+@pytest.mark.parametrize("view", ["samples", "rates"])
+def test_whatever_is_asked_ticks_are_gone_through_in_their_order(history: History, view: str) -> None:
+    history.write(batch())
+    for condition in ("1", "uuid = 'x'", "kind = 'host'", "field = 'cpu.time'", "host = 'kvm1' AND device = 'vda'"):
+        assert "h USING INDEX sqlite_autoindex_head_1" in plan_of(history, f"SELECT * FROM {view} WHERE {condition}")
+
+
+@pytest.mark.parametrize("view", ["samples", "rates"])
+def test_new_columns_stand_behind_the_old_ones(history: History, view: str) -> None:
+    columns = [row[1] for row in history.ask(f"PRAGMA table_info({view})")]
+    assert columns == ["time_ms", "host", "uuid", "domain", "field", "device", "value", "kind", "pool", "collect"]
+
+
+def documented_queries() -> list[str]:
+    page = (Path(__file__).parents[2] / "docs" / "history.md").read_text()
+    blocks = re.findall(r"^```sql\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    return [query for block in blocks for query in block.split(";") if query.strip()]
+
+
+def write_a_day(history: History) -> None:
+    """Write two ticks with everything in them, a survey, an event and a gap that has only just ended."""
+    for tick, time_ms in enumerate((TIME_MS, TIME_MS + 10_000)):
+        stamp = Stamp(time_ms, 10**15 + tick * 10**10, "boot", 0)
+        host = host_record(params={"host.cpu.user": tick * 10**10, "host.cpu.kernel": 0}, time_ms=time_ms)
+        records = (host, guest_record(time_ms=time_ms), agent_record(time_ms=time_ms))
+        history.write(Batch(host="kvm1", collect="default", stamp=stamp, records=records))
+    now_ms = int(time.time() * 1000)
+    history.write(batch(pool_record(), sleeper_record(), collect="survey"))
+    history.write(batch(event_record(), collect="events"), batch(gap_record(time_ms=now_ms)))
+
+
+def test_every_query_of_the_documentation_has_an_answer(history: History) -> None:
+    write_a_day(history)
+    answers = [history.ask(query) for query in documented_queries()]
+    assert answers == [
+        [(TIME_MS + 10_000, "kvm1", 1.0)],
+        [(TIME_MS, "kvm1", "images", 219_902_325_555)],
+        [("old-1", 8_589_934_592)],
+        [(TIME_MS + 10_000 * tick, "kvm1", "default", "agent.skipped", 3) for tick in (0, 1)],
+        [("web-1", 1)],
+        [("2026-11-22 22:15:04", "kvm1", "started", "booted", None)],
+        [("kvm1", "default", "libvirtd did not answer", 30.0)],
+    ]

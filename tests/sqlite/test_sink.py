@@ -6,11 +6,12 @@ import sqlite3
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
 from domstat.history import HasHistory, HistoryError
-from domstat.sink import ClaimsFiles, Fatal, Retry, Sink
+from domstat.sink import ClaimsFiles, Fatal, Reject, Retry, Sink
 from domstat_sinks.sqlite import SqliteSink, schema, writer
 from domstat_sinks.sqlite.sink import SqliteSettings
 from records import batch, guest_record
@@ -109,6 +110,15 @@ def test_a_file_that_cannot_be_begun_anew_is_tried_again(history: History, monke
 
 def refuse(_path: Path) -> None:
     raise sqlite3.OperationalError("database or disk is full")
+
+
+def test_a_value_that_no_file_can_hold_costs_its_batch_and_no_other(history: History) -> None:
+    good = batch(guest_record(time_ms=7), time_ms=7)
+    bad = batch(guest_record(time_ms=8, extra={"cpu.time": 2**64}), time_ms=8)
+    with pytest.raises(Reject) as rejected:
+        history.write(good, bad, batch(guest_record(time_ms=9), time_ms=9))
+    assert [(item.batch, item.reason) for item in rejected.value.items] == [(bad, ANY)]
+    assert history.ask("SELECT time_ms FROM head ORDER BY time_ms") == [(7,), (9,)]
 
 
 def test_a_link_to_a_file_is_that_file(history: History, tmp_path: Path) -> None:

@@ -99,21 +99,32 @@ class Shapes:
     def __init__(self) -> None:
         self._by_keys: dict[tuple[str, ...], Shape] = {}
         self._by_columns: dict[tuple[Column, ...], Shape] = {}
+        self._by_identity: dict[int, tuple[tuple[str, ...], Shape]] = {}
+        """By the number of the very tuple: a guest has the same one tick after tick, and hashing it takes a while."""
 
     def of(self, record: Record) -> Shape:
         """Return the shape that *record* most likely has; its values may still not fit (see :meth:`refit`)."""
-        keys = tuple(record.params)
-        shape = self._by_keys.get(keys)
-        return shape if shape is not None else self.refit(record)
+        keys = record.figures.keys
+        known = self._by_identity.get(id(keys))
+        if known is not None and known[0] is keys:
+            return known[1]
+        shape = self._by_keys.get(keys) or self.refit(record)
+        if record.figures.keys is keys:  # not one that was made for this question
+            if len(self._by_identity) >= SHAPES_MAX:
+                self._by_identity.clear()
+            self._by_identity[id(keys)] = (keys, shape)
+        return shape
 
     def refit(self, record: Record) -> Shape:
         """Return the shape that *record* has by its values' own types."""
         if len(self._by_keys) >= SHAPES_MAX:
             self._by_keys.clear()
             self._by_columns.clear()
-        columns = tuple(_column(key, value) for key, value in record.params.items())
+        self._by_identity.clear()
+        keys, values = record.figures.keys, record.figures.values
+        columns = tuple(_column(key, value) for key, value in zip(keys, values, strict=True))
         shape = self._by_columns.setdefault(columns, Shape(columns))
-        self._by_keys[tuple(record.params)] = shape
+        self._by_keys[keys] = shape
         return shape
 
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from domstat.history import Answer, HistoryError
 from domstat.model import Value
-from domstat_sinks.sqlite import row, schema
+from domstat_sinks.sqlite import row, schema, upgrade
 from domstat_sinks.sqlite.layout import I64_MAX
 from domstat_sinks.sqlite.stored import Store
 
@@ -34,6 +34,7 @@ def connect(path: Path | str) -> sqlite3.Connection:
             raise ValueError("this is not a history written by domstat")
         if version > schema.SCHEMA_VERSION:
             raise ValueError(f"written by a newer domstat (schema {version}); upgrade domstat to read it")
+        upgrade.dress_up(connection, version)
         connection.execute("PRAGMA query_only = ON")
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)  # attaching a file that is not there would make it
         register(connection)

@@ -6,18 +6,22 @@ names, per column, field, device and type. Both are shared by all the ticks that
 values and nothing else. What is missing from a record is missing from its shape.
 
 *The blob* (:mod:`.row`) is compressed and carries a checksum. Its values are differences to those of a *base* row of
-the same stream and layout, at most ``KEYFRAME_EVERY`` rows before it, or plain if it is itself such a base: so any
-row needs at most one other to be read, and a damaged row takes no other with it unless it is a base.
+the same stream and layout, at most ``KEYFRAME_EVERY`` such rows before it, or plain if it is itself such a base: so
+any row needs at most one other to be read, and a damaged row takes no other with it unless it is a base. A large host's
+tick comes in chunks, each a row with a stamp and a layout of its own; between them lie those of the others.
 
 *Types.* ``i64``, ``u64``, ``f64``, ``bool``, and ``text``, a reference into the table ``text``. Values above 2^63-1,
 which SQLite's integers cannot hold, come out of the views as text, all digits there.
 
-*Events and gaps* are not values: a row carries them as they are (:class:`.row.Extra`, and ``others``).
+*Events and gaps* are rows of ``event`` and ``gap``, and make no row in ``head``.
 
-*Labels and devices* are in ``detail``, a row for each change.
+*Labels and devices* of guests are in ``detail``, a row for each change.
 
-Invariants: exactly one process writes (a lock beside the file); (stream, time_ms) is unique, a batch that comes again
-replaces itself; every commit is durable (WAL, synchronous=FULL).
+Invariants: exactly one process writes (a lock beside the file); (stream, time_ms) is unique, and so are an event's and
+a gap's keys, so that a batch that comes again replaces itself; every commit is durable (WAL, synchronous=FULL).
+
+*Versions.* 2 brought the tables ``event`` and ``gap`` and the views' columns ``kind``, ``pool`` and ``collect``;
+see :mod:`.upgrade` for files of version 1.
 """
 
 from __future__ import annotations
@@ -25,10 +29,11 @@ from __future__ import annotations
 APPLICATION_ID = 0x646F6D73
 """``doms``, by which file(1) and this module know the file."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 KEYFRAME_EVERY = 60
-"""Rows from one base to the next: far enough that bases weigh little, near enough that differences stay small."""
+"""Rows of one layout from a base to the next: far enough that bases weigh little, near enough that differences stay
+small."""
 
 TABLES = """
 CREATE TABLE stream (
@@ -78,7 +83,6 @@ CREATE TABLE layout_record (
     shape INTEGER NOT NULL,
     PRIMARY KEY (layout, position)
 ) WITHOUT ROWID;
-CREATE INDEX layout_record_uuid ON layout_record (layout, uuid);
 CREATE TABLE head (
     id INTEGER PRIMARY KEY,
     stream INTEGER NOT NULL,
@@ -100,6 +104,49 @@ CREATE TABLE detail (
 ) WITHOUT ROWID;
 """
 
+EVENTS_AND_GAPS = """
+CREATE TABLE event (
+    id INTEGER PRIMARY KEY,
+    stream INTEGER NOT NULL,
+    time_ms INTEGER NOT NULL,
+    uuid TEXT,
+    name TEXT,
+    incarnation INTEGER,
+    type TEXT NOT NULL,
+    reason TEXT,
+    device TEXT
+);
+CREATE TABLE gap (
+    stream INTEGER NOT NULL,
+    start_ms INTEGER NOT NULL,
+    end_ms INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (stream, start_ms)
+) WITHOUT ROWID;
+"""
+
+# Rows are in the order of their ticks by id, which no clock that is set back can change: so the row before is found by
+# id. ``stream + 0`` is a column that the views do not have, so that its index cannot tempt them either.
+# An index that begins with what the views only look up (guest, kind, layout) cannot tempt SQLite away from time order.
+# The statistics are made up: without any, SQLite takes ten records a layout for granted and goes through them all.
+# ANALYZE sqlite_master makes their table and analyzes nothing.
+INDEXES = """
+CREATE INDEX layout_record_uuid ON layout_record (uuid, layout);
+CREATE INDEX layout_record_kind ON layout_record (kind, layout);
+CREATE INDEX head_layout ON head (layout, stream);
+CREATE INDEX head_order ON head (stream + 0);
+CREATE UNIQUE INDEX event_key ON event (stream, time_ms, ifnull(uuid, ''), type, ifnull(device, ''));
+CREATE INDEX event_time ON event (time_ms);
+CREATE INDEX event_uuid ON event (uuid, time_ms);
+CREATE INDEX gap_end ON gap (end_ms);
+ANALYZE sqlite_master;
+INSERT INTO sqlite_stat1 VALUES ('layout_record', 'layout_record', '100000000 500 1');
+INSERT INTO sqlite_stat1 VALUES ('layout_record', 'layout_record_uuid', '100000000 200 1');
+INSERT INTO sqlite_stat1 VALUES ('layout_record', 'layout_record_kind', '100000000 5000 2');
+"""
+"""A guest's layouts; the host and its pools, without a search among all guests; a layout's ticks, a stream's; what
+makes an event itself; events and gaps by time and by guest."""
+
 # CROSS JOIN fixes the order of the loops: ticks outside, in time order, so that a row is decoded once; only what
 # follows the records is SQLite's to order, so that a condition on a field is met by an index.
 _VIEW = """
@@ -108,7 +155,8 @@ SELECT * FROM (
     SELECT h.time_ms AS time_ms, s.host AS host, r.uuid AS uuid,
         CASE r.kind WHEN 'guest' THEN r.name END AS domain,
         f.name AS field, c.device AS device,
-        {function}(h.id, r.position, c.position) AS value
+        {function}(h.id, r.position, c.position) AS value,
+        r.kind AS kind, CASE r.kind WHEN 'pool' THEN r.name END AS pool, s.collect AS collect
     FROM stream s
     CROSS JOIN head h ON h.stream = s.id
     CROSS JOIN layout_record r ON r.layout = h.layout
@@ -118,13 +166,27 @@ SELECT * FROM (
 {filter};
 """
 
-VIEWS = _VIEW.format(name="samples", function="domstat_value", where="", filter="") + _VIEW.format(
-    name="rates",
-    function="domstat_rate",
-    where="WHERE f.kind = 'counter'",
-    filter="WHERE value IS NOT NULL",
+VIEWS = (
+    _VIEW.format(name="samples", function="domstat_value", where="", filter="")
+    + _VIEW.format(
+        name="rates",
+        function="domstat_rate",
+        where="WHERE f.kind = 'counter'",
+        filter="WHERE value IS NOT NULL",
+    )
+    + """
+CREATE VIEW events AS
+SELECT e.time_ms, s.host, s.collect, e.uuid, e.name AS domain, e.incarnation, e.type, e.reason, e.device
+FROM event e JOIN stream s ON s.id = e.stream;
+CREATE VIEW gaps AS
+SELECT g.start_ms, g.end_ms, s.host, s.collect, g.reason
+FROM gap g JOIN stream s ON s.id = g.stream;
+"""
 )
-"""The views need the functions that :func:`.reader.register` registers."""
+"""``samples`` and ``rates`` need the functions that :func:`.reader.register` registers."""
+
+NEW = f"{TABLES}{EVENTS_AND_GAPS}{INDEXES}{VIEWS}"
+"""All of a new file."""
 
 OPEN_PRAGMAS = """
 PRAGMA journal_mode = WAL;

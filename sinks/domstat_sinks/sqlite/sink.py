@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Annotated, ClassVar
@@ -13,8 +14,8 @@ from typing import IO, Annotated, ClassVar
 from msgspec import Meta, Struct
 
 from domstat.history import History, HistoryError
-from domstat.model import Batch
-from domstat.sink import Fatal, Retry, SinkContext
+from domstat.model import Batch, Record
+from domstat.sink import Fatal, Reject, Retry, SinkContext
 from domstat_sinks.sqlite import reader, writer
 
 
@@ -71,7 +72,11 @@ class SqliteSink:
             raise Retry(f"{self._path} cannot be opened: {_cause(error)}") from error
 
     def write(self, batches: Sequence[Batch]) -> None:
-        """Store *batches* in one transaction. Raises Retry; nothing is stored then."""
+        """Store *batches* in one transaction. Raises Retry, and nothing is stored then.
+
+        Raises Reject for batches that no retry would store, since a value in them fits into no file; the others are
+        stored.
+        """
         if self._lock is None or self._path is None:
             raise Retry("the file is not open")
         try:
@@ -81,11 +86,24 @@ class SqliteSink:
             if self._writer is None:
                 _create_private(self._path)
                 self._writer = writer.Writer(self._path)
-            self._writer.write(batches)
+            self._write(self._writer, batches)
         except writer.ForeignFileError as error:
             raise Fatal(f"{self._path}: {error}") from error
         except (sqlite3.Error, OSError) as error:
             raise Retry(f"{self._path} cannot be written: {_cause(error)}") from error
+
+    def _write(self, to: writer.Writer, batches: Sequence[Batch]) -> None:
+        """Store *batches*; if a value stands in the way, one by one."""
+        try:
+            to.write(batches)
+        except _OF_A_VALUE:
+            rejected: list[tuple[Batch, Record, str]] = []
+            for batch in batches:
+                try:
+                    to.write([batch])
+                except _OF_A_VALUE as error:
+                    rejected += [(batch, record, f"{type(error).__name__}: {error}") for record in batch.records]
+            raise Reject(rejected) from None
 
     def close(self) -> None:
         """Close the file and let go of its lock."""
@@ -112,6 +130,10 @@ class SqliteSink:
             lock.close()
             raise Fatal(f"{path} is being written by another sink or agent; give each its own path") from None
         self._lock = lock
+
+
+_OF_A_VALUE = (OverflowError, UnicodeEncodeError, struct.error, sqlite3.DataError)
+"""What comes of values that are too large, or of text that is none; the same every time."""
 
 
 def _create_private(path: Path) -> None:

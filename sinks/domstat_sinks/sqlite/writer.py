@@ -1,4 +1,4 @@
-"""Writing: one head row a tick, committed durably, with the shapes and layouts that it needs.
+"""Writing: one head row a batch, committed durably, with the shapes and layouts that it needs; events and gaps apart.
 
 Everything remembered between ticks only saves work: after any failure it is forgotten, and the file alone counts.
 """
@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec import Struct
 
-from domstat.model import Batch, Kind, Record, Stamp
-from domstat_sinks.sqlite import row, schema
+from domstat.model import Batch, Record, Stamp
+from domstat_sinks.sqlite import occurrences, row, schema
+from domstat_sinks.sqlite.bases import Base, Bases
 from domstat_sinks.sqlite.layout import Shape, Shapes, entry_of
 from domstat_sinks.sqlite.numbers import Numbers
+from domstat_sinks.sqlite.rows import keep
 from domstat_sinks.sqlite.stored import Store
+from domstat_sinks.sqlite.upgrade import upgrade
 
 BUSY_TIMEOUT_S = 1.0
 """Nobody else writes, but a checkpoint may wait for a reader's last page."""
@@ -27,24 +30,15 @@ BUSY_TIMEOUT_S = 1.0
 DETAILS_REMEMBERED_MAX = 65_536
 """Guests whose labels and devices are remembered as stored; beyond that all are looked up again."""
 
+LAYOUTS_REMEMBERED_MAX = 64
+"""Layouts of one stream that need not be looked up: one for each chunk that a large host's tick comes in."""
 
 CROWD_MAX = 1_000
 """Ticks of one stream that may claim one millisecond: each takes a clock set back to the very same one."""
 
-_WITHOUT_VALUES = frozenset({Kind.EVENT, Kind.GAP})
-
 
 class ForeignFileError(Exception):
     """The file is not a history, or one of a newer version."""
-
-
-class _Base(Struct):
-    """The row that the next rows of a stream are differences to."""
-
-    id: int
-    layout: int
-    words: Any
-    rows: int
 
 
 class Writer:
@@ -77,9 +71,11 @@ class Writer:
         if version > schema.SCHEMA_VERSION:
             raise ForeignFileError(f"written by a newer domstat (schema {version}); upgrade domstat to write it")
         self._connection.executescript(schema.OPEN_PRAGMAS)
-        if not tables:
+        if tables:
+            upgrade(self._connection, version)
+        else:
             self._connection.executescript(
-                f"BEGIN IMMEDIATE; {schema.TABLES} {schema.VIEWS}"
+                f"BEGIN IMMEDIATE; {schema.NEW}"
                 f"PRAGMA application_id = {schema.APPLICATION_ID};"
                 f"PRAGMA user_version = {schema.SCHEMA_VERSION}; COMMIT"
             )
@@ -112,20 +108,27 @@ class Writer:
         """Drop what is remembered of the file: a transaction that was rolled back took its numbers with it."""
         self._numbers.forget()
         self._details: dict[tuple[int, str], tuple[str, str]] = {}
-        self._layouts: dict[int, tuple[list[Any], list[Shape], int]] = {}
-        self._bases: dict[int, _Base] = {}
+        self._layouts: dict[int, OrderedDict[tuple[Any, ...], tuple[list[Any], list[Shape], int]]] = {}
+        self._bases = Bases()
 
     def _write_batch(self, batch: Batch) -> None:
         stream = self._numbers.stream(batch.stream)
-        time_ms, head_id = self._place(stream, batch.stamp)
-        if head_id is not None:
-            batch = self._merge(head_id, batch)
-        elif time_ms != batch.stamp.time_ms:
-            batch = msgspec.structs.replace(batch, stamp=msgspec.structs.replace(batch.stamp, time_ms=time_ms))
-        self._insert(stream, batch, head_id)
-        for record in batch.records:
-            if record.labels is not None and record.domain is not None:
+        valued = tuple([record for record in batch.records if record.event is None and record.gap is None])
+        if valued or not batch.records:
+            self._write_tick(stream, batch.stamp, valued)
+        for record in valued:
+            if record.labels is not None and record.domain is not None:  # a guest's
                 self._write_detail(stream, record.domain.uuid, record)
+        if len(valued) < len(batch.records):
+            for record in batch.records:
+                occurrences.store(self._connection, stream, record)
+
+    def _write_tick(self, stream: int, stamp: Stamp, records: tuple[Record, ...]) -> None:
+        time_ms, head_id = self._place(stream, stamp)
+        if head_id is None:
+            self._insert(stream, msgspec.structs.replace(stamp, time_ms=time_ms), records)
+        else:
+            self._merge(stream, head_id, records)
 
     def _place(self, stream: int, stamp: Stamp) -> tuple[int, int | None]:
         """Find the time under which a tick is stored, and its row if it has come before.
@@ -144,46 +147,28 @@ class Writer:
                 return time_ms, int(found[0])
         raise sqlite3.DataError(f"{CROWD_MAX} ticks of one stream at one time")
 
-    def _insert(self, stream: int, batch: Batch, head_id: int | None) -> None:
-        """Write a batch as a new row, or, with *head_id*, in place of that row, which has no base then."""
-        valued = [record for record in batch.records if record.kind not in _WITHOUT_VALUES]
-        packed = [self._pack(record) for record in valued]
+    def _insert(self, stream: int, stamp: Stamp, records: Sequence[Record], head_id: int | None = None) -> None:
+        """Write records as a new row, or, with *head_id*, in place of that row, which has no base then."""
+        packed = [self._pack(record) for record in records]
         words = np.frombuffer(b"".join([words for _, words in packed]), dtype="<u8")
-        layout = self._layout(stream, valued, [shape for shape, _ in packed])
-        base = self._base(stream, layout) if head_id is None else None
+        layout = self._layout(stream, records, [shape for shape, _ in packed])
+        base = self._bases.find(stream, layout) if head_id is None else None
         extras = {
             position: row.Extra(record.partial, record.anew)
-            for position, record in enumerate(valued)
+            for position, record in enumerate(records)
             if record.partial is not None or record.anew is not None
         }
-        others = [_other(record) for record in batch.records if record.kind in _WITHOUT_VALUES]
         lengths = [len(shape.columns) for shape, _ in packed]
-        blob = row.encode(words, lengths, (base.id, base.words) if base else None, extras, others)
-        stamp = batch.stamp
+        blob = row.encode(words, lengths, (base.id, base.words) if base else None, extras)
+        boot = self._numbers.boot(stamp.boot_id)
         cursor = self._connection.execute(
             "INSERT OR REPLACE INTO head (id, stream, time_ms, boot_ns, boot_id, call_ns, layout, blob)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                head_id,
-                stream,
-                stamp.time_ms,
-                stamp.boot_ns,
-                self._numbers.boot(stamp.boot_id),
-                stamp.call_ns,
-                layout,
-                blob,
-            ),
+            (head_id, stream, stamp.time_ms, stamp.boot_ns, boot, stamp.call_ns, layout, blob),
         )
         if head_id is None and base is None:
             assert cursor.lastrowid is not None  # noqa: S101 - a row was inserted
-            self._bases[stream] = _Base(cursor.lastrowid, layout, words, 1)
-
-    def _base(self, stream: int, layout: int) -> _Base | None:
-        base = self._bases.get(stream)
-        if base is None or base.layout != layout or base.rows >= schema.KEYFRAME_EVERY:
-            return None
-        base.rows += 1
-        return base
+            self._bases.add(stream, layout, Base(cursor.lastrowid, words))
 
     def _pack(self, record: Record) -> tuple[Shape, bytes]:
         shape = self._shapes.of(record)
@@ -196,8 +181,8 @@ class Writer:
     def _values(self, record: Record, shape: Shape) -> Iterable[Any]:
         """Return the values as they are packed. Raises struct.error where packing would change one silently."""
         if not shape.texts and not shape.reals:
-            return record.params.values()
-        values: list[Any] = list(record.params.values())
+            return record.figures.values
+        values: list[Any] = list(record.figures.values)
         for position in shape.reals:
             if isinstance(values[position], str) or float(values[position]) != values[position]:
                 raise struct.error("no number that a double holds")
@@ -207,16 +192,19 @@ class Writer:
             values[position] = self._numbers.text(values[position])
         return values
 
-    def _layout(self, stream: int, records: list[Record], shapes: list[Shape]) -> int:
-        """Return the number of the layout that *records* have, nearly always the one of the tick before."""
+    def _layout(self, stream: int, records: Sequence[Record], shapes: list[Shape]) -> int:
+        """Return the number of the layout that *records* have, nearly always one of the tick before."""
         subjects = [(record.kind, record.domain, record.pool) for record in records]
-        last = self._layouts.get(stream)
+        remembered = self._layouts.setdefault(stream, OrderedDict())
+        key = (len(subjects), *subjects[:1], *subjects[-1:])  # tells chunks apart, without a look at all their guests
+        last = remembered.get(key)
         if last is not None and last[0] == subjects and last[1] == shapes:
+            remembered.move_to_end(key)
             return last[2]
         layout = self._numbers.layout(
             [(entry_of(record), shape) for record, shape in zip(records, shapes, strict=True)]
         )
-        self._layouts[stream] = (subjects, shapes, layout)
+        keep(remembered, key, (subjects, shapes, layout), LAYOUTS_REMEMBERED_MAX)
         return layout
 
     def _write_detail(self, stream: int, uuid: str, record: Record) -> None:
@@ -236,20 +224,23 @@ class Writer:
                 self._details.clear()
             self._details[key] = now
 
-    def _merge(self, head_id: int, batch: Batch) -> Batch:
-        """Lay *batch* over the stored row of its time: a record that comes again replaces itself, the others stay.
+    def _merge(self, stream: int, head_id: int, records: Sequence[Record]) -> None:
+        """Lay *records* over the stored row: one that comes again replaces itself, the others stay.
 
         The row may be the base of later ones; these are written anew, plain, before it changes.
         """
         store = Store(self._connection)
         stored = store.batch(head_id)
-        stream = self._numbers.stream(batch.stream)
+        fresh = {(record.kind, record.subject): record for record in records}
+        merged = [fresh.pop((record.kind, record.subject), record) for record in stored.records]
+        merged += fresh.values()
+        if list(map(_kept_of, merged)) == list(map(_kept_of, stored.records)):
+            return
         for dependent in store.dependents(head_id):
-            self._insert(stream, store.batch(dependent), dependent)
-        self._bases.pop(stream, None)
-        fresh = {(record.kind, record.subject): record for record in batch.records}
-        kept = [fresh.pop((record.kind, record.subject), record) for record in stored.records]
-        return Batch(host=batch.host, collect=batch.collect, stamp=stored.stamp, records=(*kept, *fresh.values()))
+            differing = store.batch(dependent)
+            self._insert(stream, differing.stamp, differing.records, dependent)
+        self._bases.forget(stream)
+        self._insert(stream, stored.stamp, merged, head_id)
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -257,6 +248,6 @@ def _identity(path: Path) -> tuple[int, int]:
     return stat.st_dev, stat.st_ino
 
 
-def _other(record: Record) -> row.Other:
-    entry = entry_of(record)
-    return row.Other(entry.kind, entry.uuid, entry.name, entry.incarnation, record.event, record.gap)
+def _kept_of(record: Record) -> tuple[Any, ...]:
+    """Return all of a record that its head row keeps."""
+    return (record.kind, record.domain, record.pool, record.partial, record.anew, record.params)

@@ -1,0 +1,92 @@
+"""Files of earlier versions: brought up to date for whoever writes, dressed up for whoever only reads.
+
+Version 1 kept events and gaps in the blobs of head rows, as the last part of :class:`.row.Body`; whoever reads such a
+blob today passes over them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from domstat.model import Domain, Event, Gap
+from domstat_sinks.sqlite import occurrences, row, schema
+
+_FROM_1_TO_2 = f"""
+BEGIN IMMEDIATE;
+DROP VIEW samples;
+DROP VIEW rates;
+DROP INDEX layout_record_uuid;
+{schema.EVENTS_AND_GAPS}
+{schema.INDEXES}
+{schema.VIEWS}
+"""
+
+_TEMPORARY = f"{schema.EVENTS_AND_GAPS}{schema.VIEWS}".replace("CREATE ", "CREATE TEMP ")
+
+
+class _Other(Struct, frozen=True):
+    """What version 1 kept of a record without values."""
+
+    kind: str
+    uuid: str | None = None
+    name: str | None = None
+    incarnation: int | None = None
+    event: Event | None = None
+    gap: Gap | None = None
+
+
+class _Body(Struct, frozen=True, array_like=True):
+    """A blob of version 1, as far as it matters here."""
+
+    codec: int
+    base: int
+    parts: Any
+    extras: Any
+    others: list[_Other]
+
+
+_decoder = msgspec.msgpack.Decoder(_Body)
+
+
+def upgrade(connection: sqlite3.Connection, version: int) -> None:
+    """Bring a file of *version* up to date, in one transaction that a failure takes back. Raises sqlite3.Error."""
+    if version >= schema.SCHEMA_VERSION:
+        return
+    try:
+        connection.executescript(_FROM_1_TO_2)
+        for stream, time_ms, other in _others(connection):
+            domain = Domain(other.uuid, other.name or "", other.incarnation) if other.uuid else None
+            if other.event is not None:
+                occurrences.store_event(connection, stream, time_ms, domain, other.event)
+            if other.gap is not None:
+                occurrences.store_gap(connection, stream, other.gap)
+        connection.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def dress_up(connection: sqlite3.Connection, version: int) -> None:
+    """Give whoever reads a file of *version* the views of today, on this connection alone. Raises sqlite3.Error.
+
+    They have the columns that queries expect. The events and gaps of such a file show once it has been upgraded.
+    """
+    if version < schema.SCHEMA_VERSION:
+        connection.executescript(_TEMPORARY)
+
+
+def _others(connection: sqlite3.Connection) -> Iterator[tuple[int, int, _Other]]:
+    """Give the events and gaps that lie in head rows, each with its stream and time."""
+    # They are a blob's end, and 0x90 is how msgpack writes that there are none: few rows need to be unpacked.
+    found = connection.execute("SELECT stream, time_ms, blob FROM head WHERE substr(blob, -1) <> x'90'")
+    for stream, time_ms, blob in found:
+        with contextlib.suppress(row.DamagedError, msgspec.DecodeError):  # it stays as it is; who reads it is told
+            yield from ((stream, time_ms, other) for other in _decoder.decode(row.checked(blob)).others)
