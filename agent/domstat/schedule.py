@@ -1,63 +1,307 @@
-"""When ticks are due: APScheduler, one job per stream, aligned to the interval.
+"""When ticks are due: APScheduler, one job per stream, at multiples of the interval since 1970.
 
 A tick that is still running when the next is due lets it pass: the next is skipped and counted, never queued up.
+
+APScheduler trusts the wall clock. So whatever a jump forward has made overdue is one tick here, the latest, and a guard
+compares the wall clock with the machine's own: when it was set, jobs are put in line again, and when the machine has
+slept, they are run at once rather than when an old waiting time has passed.
 """
 
 from __future__ import annotations
 
-import math
+import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from queue import SimpleQueue
 from typing import Any
 
-from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED
-from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES
+from apscheduler.executors.base import BaseExecutor
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.interval import IntervalTrigger
+from apscheduler.triggers.base import BaseTrigger
+from msgspec import Struct
+
+GUARD_S_MAX = 5.0
+"""The guard looks at least this often: a slow stream's tick is then at most a second late after a step."""
+
+GUARD_S_MIN = 0.05
+"""And at most this often, however short the interval. A look takes 0.1 ms of CPU, waking up included: 0.01 % at one a
+second, 0.2 % at this. Below an interval of 100 ms, half of which is shorter, a step may cost more than one tick."""
+
+STEP_S_MIN = 0.1
+"""A smaller change of the wall clock is no step: ntpd itself slews up to 128 ms, and no tick is lost by it."""
+
+SLEW_MAX = 0.1
+"""Share of the elapsed time that a clock may be slewed by: chronyd does up to 8.3 %, the kernel 0.05 %."""
+
+SUSPEND_S_MIN = 0.1
+"""The boot-time and the monotonic clock differ by nothing but sleep; less than this is how exactly they are read."""
+
+READ_NS_MAX = 10_000_000
+"""Clocks that took longer to read, since the thread lost the processor in between, do not belong together."""
+
+READS_MAX = 3
+"""So often are the clocks read until they belong together; after that the next look has to do."""
+
+EARLY_SHARE = 0.1
+"""Of the interval: so much earlier than an interval after the last a tick may come after a step, since a step is known
+only as exactly as the clocks are read; a tick is not given up for a millisecond."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
-def next_aligned(now_s: float, interval_s: float) -> float:
-    """Return the first multiple of *interval_s* since 1970 that is not before *now_s*, in seconds."""
-    return math.ceil(now_s / interval_s) * interval_s
+def to_us(moment: datetime) -> int:
+    """Return a time with a zone as whole microseconds since 1970."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_us(us: int) -> datetime:
+    """Return microseconds since 1970 as a time in UTC."""
+    return _EPOCH + timedelta(microseconds=us)
+
+
+def latest_aligned(now_us: int, interval_us: int) -> int:
+    """Return the last multiple of *interval_us* that is not after *now_us*, in microseconds since 1970."""
+    return now_us // interval_us * interval_us
+
+
+def in_line_again(next_us: int, now_us: int, shifted_us: int, interval_us: int) -> int | None:
+    """Return when a job is to run instead of *next_us*; None if that is right, or past and due to be run at once.
+
+    *shifted_us* is by how much the wall clock was just set, so that the job's moment is found again on the new clock:
+    the tick comes an interval after the last or up to one later, at an aligned time; at once if that has passed.
+    """
+    moment_us = next_us + shifted_us
+    is_past, is_near = next_us <= now_us, max(next_us - now_us, -shifted_us) <= interval_us
+    if (moment_us <= now_us) if is_past else is_near:
+        return None
+    # A shift that was not seen must not make it wait for the old time: hence the bound.
+    earliest_us = min(moment_us, now_us + interval_us) - int(interval_us * EARLY_SHARE)
+    return latest_aligned(earliest_us - 1, interval_us) + interval_us
+
+
+class Aligned(BaseTrigger):  # type: ignore[misc] # APScheduler has no types
+    """Fires at the multiples of an interval since 1970; of those that are overdue only at the latest.
+
+    APScheduler's own would list every one that a jump of the clock has made overdue, and in memory: 2.6 million for a
+    month at 1 s, and 180 million for a machine that starts in 1970.
+    """
+
+    def __init__(self, interval_us: int) -> None:
+        self.interval_us = interval_us
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        """Return the latest aligned time that is not after *now*, if *previous_fire_time* was before it; or the next.
+
+        APScheduler asks again until it is given a time after *now*: so twice at most, and the due time that it hands
+        to the job is the latest, however late it wakes up.
+        """
+        latest_us = latest_aligned(to_us(now), self.interval_us)
+        overdue = previous_fire_time is not None and to_us(previous_fire_time) < latest_us
+        return from_us(latest_us if overdue else latest_us + self.interval_us)
+
+
+class JobThreads(BaseExecutor):  # type: ignore[misc] # APScheduler has no types
+    """Runs each job in a daemon thread of its own: one that hangs holds up no other, nor the end of the process.
+
+    APScheduler's own threads would be waited for at the end. A job is called with the time at which it was due, in
+    milliseconds since 1970.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._due: dict[str, SimpleQueue[int | None]] = {}
+        """By job. Bounded by APScheduler, which submits none that is still running."""
+
+    def shutdown(self, wait: bool = True) -> None:  # noqa: ARG002, FBT001, FBT002 - APScheduler's signature
+        """Let every thread end after the job that it is running."""
+        for due in list(self._due.values()):
+            due.put(None)
+
+    def _do_submit_job(self, job: Any, run_times: list[datetime]) -> None:
+        if job.id not in self._due:
+            due: SimpleQueue[int | None] = SimpleQueue()
+            threading.Thread(target=self._work, args=(job, due), name=f"tick {job.id}", daemon=True).start()
+            self._due[job.id] = due
+        self._due[job.id].put(to_us(run_times[-1]) // 1000)
+
+    def _work(self, job: Any, due: SimpleQueue[int | None]) -> None:
+        while (due_ms := due.get()) is not None:
+            try:
+                job.func(due_ms)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next tick is due all the same
+                self._run_job_error(job.id, error, error.__traceback__)
+            else:
+                self._run_job_success(job.id, [])
+
+
+class Reading(Struct, frozen=True, gc=False):
+    """What the clocks said at one moment, in nanoseconds: since 1970, since the boot, and that without sleep."""
+
+    wall_ns: int
+    boot_ns: int
+    monotonic_ns: int
+
+
+def _boot_ns() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+class Clocks(Struct, frozen=True):
+    """The machine's clocks, in nanoseconds; tests bring their own."""
+
+    wall_ns: Callable[[], int] = time.time_ns
+    boot_ns: Callable[[], int] = _boot_ns
+    monotonic_ns: Callable[[], int] = time.monotonic_ns
+
+    def read(self) -> Reading | None:
+        """Read all three at one moment; None where the processor was lost in between, every time."""
+        for _ in range(READS_MAX):
+            before_ns = self.boot_ns()
+            wall_ns, monotonic_ns = self.wall_ns(), self.monotonic_ns()
+            after_ns = self.boot_ns()
+            if after_ns - before_ns <= READ_NS_MAX:
+                return Reading(wall_ns, (before_ns + after_ns) // 2, monotonic_ns)
+        return None
+
+
+MACHINE = Clocks()
+
+
+class Shift(Struct, frozen=True, gc=False):
+    """What happened to the clocks between two readings of them, in nanoseconds.
+
+    *wall_ns* is what the wall clock gained (lost, if negative) on the boot-time clock, *asleep_ns* how long the
+    machine slept, *awake_ns* how long it did not.
+    """
+
+    wall_ns: int
+    asleep_ns: int
+    awake_ns: int
+
+    @property
+    def step_s(self) -> float:
+        """By how many seconds the wall clock was set; 0.0 where it was not, or only slewed."""
+        limit_ns = STEP_S_MIN * 1e9 + SLEW_MAX * self.awake_ns
+        return self.wall_ns / 1e9 if abs(self.wall_ns) > limit_ns else 0.0
+
+    @property
+    def suspend_s(self) -> float:
+        """For how many seconds the machine was suspended, 0.0 where it was not."""
+        return self.asleep_ns / 1e9 if self.asleep_ns > SUSPEND_S_MIN * 1e9 else 0.0
+
+
+def shift_between(earlier: Reading, later: Reading) -> Shift:
+    """Compare two readings of the clocks."""
+    awake_ns = later.monotonic_ns - earlier.monotonic_ns
+    passed_ns = later.boot_ns - earlier.boot_ns
+    return Shift(later.wall_ns - earlier.wall_ns - passed_ns, passed_ns - awake_ns, awake_ns)
 
 
 class Schedule:
-    """Runs jobs at aligned times, each in a thread of its own, never twice at once."""
+    """Runs jobs at aligned times, each in a daemon thread of its own, never twice at once."""
 
-    def __init__(self, on_skipped: Callable[[str], None]) -> None:
-        """Call *on_skipped* with a job's name whenever one of its ticks is skipped."""
-        self._scheduler: Any = None
+    def __init__(
+        self,
+        on_skipped: Callable[[str], None],
+        on_step: Callable[[float], None] | None = None,
+        on_suspend: Callable[[float], None] | None = None,
+        clocks: Clocks = MACHINE,
+    ) -> None:
+        """Call *on_skipped* with a job's name whenever one of its ticks is skipped.
+
+        *on_step* is called with the seconds by which the wall clock was found to have been set, *on_suspend* with the
+        seconds for which the machine slept; by then the jobs are in line again. None of them may raise or take long:
+        they are called in the schedule's own threads.
+        """
         self._on_skipped = on_skipped
-        self._jobs: list[tuple[str, float, Callable[[], None]]] = []
+        self._on_step = on_step
+        self._on_suspend = on_suspend
+        self._clocks = clocks
+        self._seen: Reading | None = None
+        self._steps = 0
+        self._wanted: list[tuple[str, float, Callable[[int], None]]] = []
+        self._jobs: list[Any] = []
+        self._scheduler: Any = None
+        self._stopped = threading.Event()
 
-    def add(self, name: str, interval_s: float, job: Callable[[], None]) -> None:
-        """Have *job* run every *interval_s* seconds once the schedule has started."""
-        self._jobs.append((name, interval_s, job))
+    @property
+    def steps(self) -> int:
+        """How many times the wall clock was set since the start."""
+        return self._steps
+
+    def add(self, name: str, interval_s: float, job: Callable[[int], None]) -> None:
+        """Have *job* run every *interval_s* seconds, to the microsecond, once the schedule has started.
+
+        It is called with the time at which it was due, in milliseconds since 1970: after a step or where it comes late
+        for another reason, the latest that it could have been due at. What it raises ends that tick and no more.
+        """
+        self._wanted.append((name, interval_s, job))
 
     def start(self) -> None:
         """Begin; each job's first tick is at its next aligned time."""
-        executor = ThreadPoolExecutor(max_workers=max(1, len(self._jobs)))
-        self._scheduler = BackgroundScheduler(executors={"default": executor}, timezone=UTC, daemon=True)
-        self._scheduler.add_listener(self._skipped, EVENT_JOB_MAX_INSTANCES | EVENT_JOB_MISSED)
-        for name, interval_s, job in self._jobs:
-            first = datetime.fromtimestamp(next_aligned(time.time(), interval_s), UTC)
+        self._seen = self._clocks.read()
+        self._scheduler = BackgroundScheduler(executors={"default": JobThreads()}, timezone=UTC, daemon=True)
+        self._scheduler.add_listener(self._skipped, EVENT_JOB_MAX_INSTANCES)
+        self._jobs = [
             self._scheduler.add_job(
                 job,
-                IntervalTrigger(seconds=interval_s, start_date=first, timezone=UTC),  # parts of a second are fine
+                Aligned(round(interval_s * 1e6)),
+                args=(0,),  # what it is called with; the due time takes its place
                 id=name,
-                next_run_time=first,
                 max_instances=1,
                 coalesce=True,
-                # A tick that starts later than this is as good as the next one, which it would push out of line.
-                misfire_grace_time=max(1, math.ceil(interval_s)),
+                misfire_grace_time=None,  # late is better than never, and no tick is later than an interval
             )
+            for name, interval_s, job in self._wanted
+        ]
         self._scheduler.start()
+        shortest_s = min((interval_s for _, interval_s, _ in self._wanted), default=GUARD_S_MAX)
+        every_s = max(GUARD_S_MIN, min(GUARD_S_MAX, shortest_s / 2))
+        threading.Thread(target=self._guard, args=(every_s,), name="clock guard", daemon=True).start()
 
     def stop(self) -> None:
         """Begin no more ticks; does not wait for the running ones."""
+        self._stopped.set()
         if self._scheduler is not None:
             self._scheduler.shutdown(wait=False)
 
     def _skipped(self, event: Any) -> None:
         self._on_skipped(event.job_id)
+
+    def _guard(self, every_s: float) -> None:
+        while not self._stopped.wait(every_s):
+            self._look()
+
+    def _look(self) -> None:
+        """See what became of the clocks since the last look, and act upon it."""
+        now = self._clocks.read()
+        if now is None:
+            return
+        shift = shift_between(self._seen or now, now)
+        self._seen = now
+        self._put_in_line(now.wall_ns // 1000, shift.wall_ns // 1000)
+        if shift.step_s or shift.suspend_s:
+            self._scheduler.wakeup()  # what is overdue is run at once
+        if shift.step_s:
+            self._steps += 1
+            if self._on_step is not None:
+                self._on_step(shift.step_s)
+        if shift.suspend_s and self._on_suspend is not None:
+            self._on_suspend(shift.suspend_s)
+
+    def _put_in_line(self, now_us: int, shifted_us: int) -> None:
+        """Correct every job whose next tick is too far away.
+
+        Also when no step was seen: one that is too small to be called so, or that fell into APScheduler's own
+        arithmetic, must not stop a job either.
+        """
+        for job in self._jobs:
+            due_us = in_line_again(to_us(job.next_run_time), now_us, shifted_us, job.trigger.interval_us)
+            if due_us is not None:
+                with suppress(JobLookupError):  # the schedule was stopped meanwhile
+                    job.modify(next_run_time=from_us(due_us))
