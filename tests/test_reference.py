@@ -13,12 +13,13 @@ import pytest
 from typer.testing import CliRunner
 
 from domstat.cli import app
-from domstat.config import AgentSettings, CollectSettings, HostSettings, SinkCommon, parse
+from domstat.config import AgentSettings, CollectSettings, HostSettings, SinkCommon, SurveySettings, parse
 from domstat.reference import render
 from domstat.sink import find_sinks, load_sink
 
 SHIPPED = Path(__file__).parents[1] / "config" / "domstat.toml"
 SETTING = re.compile(r"# ([a-z_]+) = .+")
+TABLES_OF_A_HOST = ("collect", "labels", "survey")
 HEAD = re.compile(r"(# )?(\[\[?[a-z.]+\]\]?)")
 
 
@@ -84,7 +85,9 @@ def test_any_line_may_be_uncommented(setting: str, text: str) -> None:
 def test_every_setting_stands_in_it() -> None:
     expected = [
         *(f"[agent] {name}" for name in AgentSettings.__struct_fields__),
-        *(f"[[hosts]] {name}" for name in HostSettings.__struct_fields__ if name != "collect"),
+        *(f"[[hosts]] {name}" for name in HostSettings.__struct_fields__ if name not in TABLES_OF_A_HOST),
+        *(f"[hosts.labels] {name}" for name in ("owner", "machine")),
+        *(f"[hosts.survey] {name}" for name in SurveySettings.__struct_fields__),
         *(f"[[hosts.collect]] {name}" for name in CollectSettings.__struct_fields__),
     ]
     for sink in find_sinks():
@@ -101,9 +104,19 @@ def test_every_setting_stands_in_it() -> None:
 
 def test_defaults_shown_are_the_defaults() -> None:
     for setting, text in uncommented():
-        if not setting.startswith("[agent] ") or setting.endswith("state_dir"):
-            continue
-        assert parse(text).agent == parse("").agent, setting
+        if setting.startswith("[agent] ") and not setting.endswith("state_dir"):
+            assert parse(text).agent == parse("").agent, setting
+        if setting.startswith("[hosts.survey] "):
+            assert parse(text).hosts == parse("").hosts, setting
+
+
+def test_the_tables_of_a_host_are_its_own() -> None:
+    for setting, text in uncommented():
+        (host,) = parse(text).hosts
+        if setting == "[hosts.labels] owner":
+            assert list(host.settings.labels) == ["owner"]
+        elif not setting.startswith("[hosts.labels] "):
+            assert host.settings.labels == {}
 
 
 def test_every_setting_has_its_reason_right_above_it() -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import NODEFAULT, Meta, Struct
 
-from domstat.config import AgentSettings, CollectSettings, HostSettings, SinkCommon
+from domstat.config import AgentSettings, CollectSettings, HostSettings, SinkCommon, SurveySettings
 from domstat.settings import Duration, Size
 from domstat.sink import BrokenSinkError, find_sinks, load_sink
 
@@ -38,7 +38,14 @@ def render() -> str:
         [
             _HEAD,
             _table("[agent]", AgentSettings, "The agent itself."),
-            _table("[[hosts]]", HostSettings, "A hypervisor. Write this table once for every host to be watched."),
+            _table(
+                "[[hosts]]",
+                HostSettings,
+                "A hypervisor. Write this table once for every host to be watched.",
+                skip=("labels", "survey"),
+            ),
+            _examples("[hosts.labels]", HostSettings, "labels"),
+            _table("[hosts.survey]", SurveySettings, _reason_of(HostSettings, "survey")),
             _table(
                 "# [[hosts.collect]]",
                 CollectSettings,
@@ -69,9 +76,19 @@ def _sink(name: str) -> str:
     return "\n".join([*lines, ""])
 
 
-def _table(head: str, struct: type[Struct], note: str, required: tuple[str, ...] = ()) -> str:
-    settings = [*_settings(struct, only=required), *_settings(struct, skip=required)]
+def _table(
+    head: str, struct: type[Struct], note: str, required: tuple[str, ...] = (), skip: tuple[str, ...] = ()
+) -> str:
+    """Write a table; *required* settings stand directly below its head, and *skip* are tables of their own."""
+    settings = [*_settings(struct, only=required), *_settings(struct, skip=(*required, *skip))]
     return "\n".join([*_comment(note), head, *settings, ""])
+
+
+def _examples(head: str, struct: type[Struct], name: str) -> str:
+    """Write the table of a setting whose keys are the user's own, with its example."""
+    (example,) = (example for meta in _metas(_hints(struct)[name]) for example in meta.examples or ())
+    lines = (line for key, value in example.items() for line in ("", "# For example.", f"# {key} = {_toml(value)}"))
+    return "\n".join([*_comment(_reason_of(struct, name)), head, *lines, ""])
 
 
 def _comment(text: str) -> list[str]:
@@ -92,7 +109,7 @@ def _settings(
     examples: dict[str, Any] | None = None,
 ) -> Iterator[str]:
     """Write each setting of *struct*: its reason, and its default or an example."""
-    hints = typing.get_type_hints(struct, include_extras=True)
+    hints = _hints(struct)
     for field in msgspec.structs.fields(struct):
         name, type_ = field.encode_name, hints[field.name]
         if name in skip or (only is not None and name not in only) or _is_tables(type_):
@@ -102,6 +119,14 @@ def _settings(
             yield ""
         yield from _comment(_reason(type_))
         yield f"# {name} = {_toml(value)}"
+
+
+def _hints(struct: type[Struct]) -> dict[str, Any]:
+    return typing.get_type_hints(struct, include_extras=True)
+
+
+def _reason_of(struct: type[Struct], name: str) -> str:
+    return _reason(_hints(struct)[name])
 
 
 def _reason(type_: Any) -> str:

@@ -8,8 +8,9 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -41,14 +42,28 @@ def config(tmp_path: Path) -> Callable[[str], str]:
 
 
 def state(tmp_path: Path) -> str:
-    return f'[agent]\nstate_dir = "{tmp_path}"\ninterval = "200ms"\n[[hosts]]\nuri = "test:///default"\nname = "t"\n'
+    """Configure an agent with the test driver as its one host, to whose table more may be added."""
+    host = 'uri = "test:///default"\nname = "t"\nsurvey = { enabled = false }\n'  # or it would come any five minutes
+    return f'[agent]\nstate_dir = "{tmp_path}"\ninterval = "200ms"\n[[hosts]]\n{host}'
+
+
+def log_of(agent: subprocess.Popen[str]) -> Iterator[str]:
+    """Give the names of an agent's log events as they come; end it if it says nothing else for long."""
+    assert agent.stderr
+    patience = threading.Timer(30, agent.kill)
+    patience.start()
+    try:
+        for line in agent.stderr:
+            yield json.loads(line)["event"]
+    finally:
+        patience.cancel()
 
 
 def test_check_says_what_would_run(config: Callable[[str], str], tmp_path: Path) -> None:
     done = domstat("check", "--config", config(state(tmp_path) + 'plan = "light"\n[[sinks]]\ntype = "sqlite"\n'))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == "ok"
-    assert "every 1m, deadline 24s: balloon, block" in done.stdout
+    assert "every 1m, deadline 4s: balloon, block" in done.stdout
     assert "sqlite: path = history.db" in done.stdout
 
 
@@ -94,10 +109,13 @@ def test_config_prints_the_reference_and_the_reference_is_right(config: Callable
 
 def test_a_driver_without_bulk_stats_gives_the_state_alone() -> None:
     done = domstat("once", "--uri", "test:///default", "--interval", "100ms", "--format", "json")
-    assert done.returncode == 0
-    (record,) = map(json.loads, done.stdout.splitlines())
-    assert record["params"] == {"state.state": 1, "state.reason": 0}
-    assert record["interval_s"] >= 0.1
+    assert (done.returncode, done.stderr) == (0, "")
+    host, guest, agent = map(json.loads, done.stdout.splitlines())
+    assert [record["kind"] for record in (host, guest, agent)] == ["host", "guest", "agent"]
+    assert guest["params"] == {"state.state": 1, "state.reason": 0}
+    assert guest["interval_s"] >= 0.1
+    assert host["params"]["host.version.hypervisor"].startswith("TEST")
+    assert agent["params"]["agent.guests"] == 1
 
 
 @pytest.mark.parametrize(
@@ -124,11 +142,32 @@ def test_once_refuses_what_makes_no_sense(option: str, value: str) -> None:
     assert done.stderr.startswith(f'domstat: {option}: found "{value}"')
 
 
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("qemu+tcp://ann:secret@kvm9/system", "neither encrypted nor"),
+        ("qemu://ann:secret@kvm9/system?no_verify=1", "no certificate is verified"),
+    ],
+)
+def test_once_refuses_a_dangerous_uri_and_says_why_without_its_password(uri: str, says: str) -> None:
+    done = domstat("once", "--uri", uri)
+    assert done.returncode == EXIT_USAGE
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("domstat: --uri: ")
+    assert says in line
+    assert "secret" not in line
+
+
+def test_once_shows_no_password_of_a_host_that_cannot_be_reached() -> None:
+    done = domstat("once", "--uri", "qemu+ssh://ann:secret@nohost.invalid/system", "--interval", "100ms")
+    assert done.returncode == EXIT_TROUBLE
+    assert "secret" not in done.stderr
+
+
 def test_a_closed_pipe_ends_a_query_quietly(config: Callable[[str], str], tmp_path: Path) -> None:
     path = config(state(tmp_path) + '[[sinks]]\ntype = "sqlite"\n')
     with subprocess.Popen([*COMMAND, "run", "--config", path], stderr=subprocess.PIPE, text=True) as agent:
-        assert agent.stderr
-        next(line for line in agent.stderr if json.loads(line)["event"] == "tick")
+        next(event for event in log_of(agent) if event == "tick")
         agent.send_signal(signal.SIGTERM)
     query = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) SELECT i FROM n, samples"
     command = " ".join([*COMMAND, "history", "sql", "--config", path]) + f' "{query}" | head -1'
@@ -151,18 +190,15 @@ def test_history_needs_to_know_which_one_is_meant(config: Callable[[str], str], 
 
 def test_run_keeps_a_history_of_the_test_driver(config: Callable[[str], str], tmp_path: Path) -> None:
     path = config(state(tmp_path) + '[[sinks]]\ntype = "sqlite"\n')
-    agent = subprocess.Popen([*COMMAND, "run", "--config", path], stderr=subprocess.PIPE, text=True)
-    assert agent.stderr
-    ticks = 0
-    for line in agent.stderr:
-        ticks += json.loads(line)["event"] == "tick"
-        if ticks == 3:
-            break
-    agent.send_signal(signal.SIGTERM)
-    agent.communicate(timeout=10)
-    assert agent.returncode == 0
-    done = domstat("history", "sql", "--config", path, "--format", "csv", "SELECT DISTINCT host, domain FROM samples")
-    assert done.stdout.splitlines() == ["host,domain", "t,test"]
+    with subprocess.Popen([*COMMAND, "run", "--config", path], stderr=subprocess.PIPE, text=True) as agent:
+        events = log_of(agent)
+        for _ in range(3):
+            next(event for event in events if event == "tick")
+        agent.send_signal(signal.SIGTERM)
+        assert agent.wait(10) == 0
+    query = "SELECT DISTINCT kind, host, domain FROM samples ORDER BY kind"
+    done = domstat("history", "sql", "--config", path, "--format", "csv", query)
+    assert done.stdout.splitlines() == ["kind,host,domain", "agent,t,", "guest,t,test", "host,t,"]
 
 
 def test_a_closed_pipe_ends_the_agent_quietly(config: Callable[[str], str], tmp_path: Path) -> None:

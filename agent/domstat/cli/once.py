@@ -46,34 +46,63 @@ def once(
 
 
 def _collect_twice(uri: str, pause: float) -> Any:
+    from msgspec.structs import replace
+
     from domstat import telemetry
-    from domstat.collect.hypervisor import CollectError, Hypervisor
+    from domstat.collect.errors import CollectError
+    from domstat.collect.hypervisor import Hypervisor
     from domstat.collect.inventory import Inventory
-    from domstat.collect.stream import Stream, deadline_in
+    from domstat.collect.stream import Stream
     from domstat.config import ConfigError, parse
     from domstat.service import make_block
+    from domstat.uri import redacted
 
     telemetry.configure("warning")
-    log = telemetry.get_logger()
+    log = _Aside(telemetry.get_logger())
     try:
         config = parse(f"hosts = [{{ uri = {_toml_text(uri)} }}]\nsinks = []")
-    except (ConfigError, UnicodeEncodeError):  # a byte that is no UTF-8 comes as a lone surrogate
-        fail(EXIT_USAGE, f'--uri: found "{printable(uri)}", expected a URI such as "qemu:///system"')
+    except UnicodeEncodeError:  # a byte that is no UTF-8 comes as a lone surrogate
+        fail(EXIT_USAGE, f'--uri: found "{printable(redacted(uri))}", expected a URI such as "qemu:///system"')
+    except ConfigError as error:
+        fail(EXIT_USAGE, *(f"--uri: {problem.text}" for problem in error.problems))
     host = config.hosts[0]
-    hypervisor = Hypervisor(host.name, uri, log)
+    inventory = Inventory()  # `once` is for looking: it has no configuration, and so no rules for labels
+    hypervisor = Hypervisor(
+        host.name, uri, log, on_happened=lambda happened: inventory.note(happened.changes, missed=happened.missed)
+    )
     # Details travel with both ticks: only the second is shown, and it must stand alone.
-    stream = Stream(hypervisor, Inventory(), make_block(host.blocks[0], host), log, details_every_ns=0)
+    stream = Stream(hypervisor, inventory, make_block(host.blocks[0], host, with_host=True), log, details_every_ns=0)
     try:
-        first = stream.collect(deadline_in(FIRST_DEADLINE_S)).stamp
+        first = next(batch.stamp for batch in list(stream.collect(FIRST_DEADLINE_S)))
         since_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - first.boot_ns  # of the call, not of the worker's start
         time.sleep(max(0.0, pause - since_ns / 1e9))
-        return stream.collect(deadline_in(FIRST_DEADLINE_S))
+        batches = list(stream.collect(FIRST_DEADLINE_S))
+        return replace(batches[0], records=tuple(record for batch in batches for record in batch.records))
     except CollectError as error:
-        fail(EXIT_TROUBLE, f"{uri}: {error}")
+        fail(EXIT_TROUBLE, f"{printable(redacted(uri))}: {redacted(str(error))}")
     except KeyboardInterrupt:
         leave(130)
     finally:
         hypervisor.close()
+
+
+class _Aside:
+    """A log for what goes on beside the command's own message: that the host is lost is in that."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def bind(self, **facts: Any) -> _Aside:
+        """Bind facts to what is said from here on."""
+        return _Aside(self._log.bind(**facts))
+
+    def error(self, event: str, **facts: Any) -> None:
+        """Say something that somebody must act on."""
+        if event != "host_lost":
+            self._log.error(event, **facts)
 
 
 def _toml_text(text: str) -> str:
