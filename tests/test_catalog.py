@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import pytest
 
+from domstat import catalog
 from domstat.catalog import (
     DERIVED,
     FIELDS,
     GROUPS,
     IDENTITY_FIELDS,
     STRANGERS_MAX,
+    Field,
     FieldKind,
     Unit,
     ValueType,
     comes_from_the_guest,
     is_internal,
     look_up,
+    needs_the_monitor,
 )
 
 
@@ -73,18 +76,41 @@ block.N.backingIndex dirtyrate.calc_mode
 """)
 
 
+# What other calls give, and what domstat says of itself.
+OTHER_GROUPS = {"host", "pool", "volume", "agent"}
+OTHER_COUNTERS = words("""
+host.cpu.user host.cpu.kernel host.cpu.idle host.cpu.iowait host.cpu.intr agent.skipped agent.failed
+agent.workers_killed agent.reconnects agent.clock_steps
+""")
+OTHER_GAUGES = words("""
+host.cpus host.memory.total host.memory.free host.memory.buffers host.memory.cached host.memory.available
+pool.capacity pool.allocation pool.available volume.capacity volume.allocation agent.call.time agent.lateness
+agent.calls agent.guests agent.partial agent.quarantined agent.cost.libvirtd agent.cost.qemu agent.cost.worker
+""")
+OTHER_STATES = words("""
+pool.state
+""")
+OTHER_TEXTS = words("""
+host.version.hypervisor host.version.libvirt
+""")
+
+
 @pytest.mark.parametrize(
-    ("kind", "documented"),
+    ("kind", "documented", "others"),
     [
-        (FieldKind.COUNTER, COUNTERS),
-        (FieldKind.GAUGE, GAUGES),
-        (FieldKind.STATE, STATES),
-        (FieldKind.TEXT, TEXTS),
+        (FieldKind.COUNTER, COUNTERS, OTHER_COUNTERS),
+        (FieldKind.GAUGE, GAUGES, OTHER_GAUGES),
+        (FieldKind.STATE, STATES, OTHER_STATES),
+        (FieldKind.TEXT, TEXTS, OTHER_TEXTS),
     ],
 )
-def test_exactly_the_documented_parameters_are_of_this_kind(kind: FieldKind, documented: list[str]) -> None:
-    named = {name.replace(".N", "") for name in documented}
-    assert {name for name, field in FIELDS.items() if field.kind is kind} == named
+def test_exactly_the_documented_parameters_and_those_of_other_calls_are_of_this_kind(
+    kind: FieldKind, documented: list[str], others: list[str]
+) -> None:
+    of_this_kind = {name for name, field in FIELDS.items() if field.kind is kind}
+    of_others = {name for name in of_this_kind if FIELDS[name].group in OTHER_GROUPS}
+    assert of_this_kind - of_others == {name.replace(".N", "") for name in documented}
+    assert of_others == set(others)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +129,11 @@ def test_exactly_the_documented_parameters_are_of_this_kind(kind: FieldKind, doc
         ("net.rx.pkts", "packets", 1),
         ("block.wr.reqs", "requests", 1),
         ("vcpu.current", "", 1),
+        ("host.cpu.idle", "seconds", 1e-9),
+        ("host.memory.total", "bytes", 1024),
+        ("pool.capacity", "bytes", 1),
+        ("agent.call.time", "seconds", 1e-9),
+        ("agent.lateness", "seconds", 1e-9),
     ],
 )
 def test_units_lead_to_their_base_unit(name: str, base: str, scale: float) -> None:
@@ -110,14 +141,11 @@ def test_units_lead_to_their_base_unit(name: str, base: str, scale: float) -> No
 
 
 @pytest.mark.parametrize("field", FIELDS.values(), ids=FIELDS.keys())
-def test_every_row_makes_sense(field: object) -> None:
-    from domstat.catalog import Field
-
-    assert isinstance(field, Field)
+def test_every_row_makes_sense(field: Field) -> None:
     assert field.known
-    assert field.group in GROUPS
+    assert field.group in {*GROUPS, *OTHER_GROUPS}
     assert field.help
-    assert field.since
+    assert bool(field.since) == (field.group != "agent")
     assert "{" not in field.name
     assert "}" not in field.name
     if field.kind is FieldKind.COUNTER:
@@ -138,6 +166,7 @@ def test_every_row_makes_sense(field: object) -> None:
         ("block.limits.iov_max", "11.10.0"),
         ("block.latency_histogram.read.bin.value", "12.1.0"),
         ("cpu.energy.monitor.pkg.activity", "12.4.0"),
+        ("host.memory.available", "12.3.0"),
     ],
 )
 def test_a_row_says_since_which_libvirt(name: str, since: str) -> None:
@@ -176,8 +205,6 @@ def test_a_stranger_is_said_to_be_one_and_belongs_to_its_group() -> None:
 
 
 def test_hostile_names_do_not_fill_the_memory() -> None:
-    from domstat import catalog
-
     for number in range(STRANGERS_MAX + 100):
         look_up(f"hostile.x{number}")
     assert catalog._stranger.cache_info().currsize <= STRANGERS_MAX
@@ -209,6 +236,17 @@ def test_it_is_known_what_a_stuck_guest_leaves_out() -> None:
     assert [name for name in WITHOUT_THE_GUEST if comes_from_the_guest(look_up(name))] == []
     assert [name for name in FROM_THE_GUEST if not comes_from_the_guest(look_up(name))] == []
     assert [name for name in IDENTITY_FIELDS if comes_from_the_guest(look_up(name))] == []
+
+
+def test_a_group_needs_the_monitor_if_any_of_it_comes_from_the_guest() -> None:
+    asked = {group for group in GROUPS if needs_the_monitor(group)}
+    assert {field.group for field in FIELDS.values() if comes_from_the_guest(field)} <= asked
+    assert set(GROUPS) - asked == {"state", "interface", "perf", "memory"}
+    assert not any(map(needs_the_monitor, OTHER_GROUPS))
+
+
+def test_nothing_of_the_host_the_pools_or_the_agent_comes_from_a_guest() -> None:
+    assert not any(comes_from_the_guest(field) for field in FIELDS.values() if field.group in OTHER_GROUPS)
 
 
 @pytest.mark.parametrize("name", sorted(DERIVED))

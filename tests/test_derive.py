@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from domstat.catalog import DERIVED
-from domstat.derive import Derivation, derive
+from domstat.derive import Derivation, derive, derive_host
 from domstat.model import Value, split_key
 
 NOW_MS = 1_795_385_704_500
@@ -79,4 +79,46 @@ def test_everything_derived_stands_in_the_catalogue() -> None:
     for op in ("rd", "wr", "fl"):
         params |= {f"block.{op}.reqs[vda]": 1, f"block.{op}.times[vda]": 1}
         rates |= {f"block.{op}.reqs[vda]": 1.0, f"block.{op}.times[vda]": 1.0}
-    assert {split_key(key)[0] for key in derived(params, rates)} == set(DERIVED)
+    of_guests = {name for name in DERIVED if not name.startswith(("host.", "pool."))}
+    assert {split_key(key)[0] for key in derived(params, rates)} == of_guests
+    host = derive_host({"host.memory.total": 2, "host.memory.available": 1}, {"host.cpu.user": 1.0})
+    assert set(host) == {name for name in DERIVED if name.startswith("host.")}
+
+
+# --- the host
+
+
+def test_a_host_is_busy_with_what_is_neither_idle_nor_waiting() -> None:
+    rates = {
+        "host.cpu.user": 1.0, "host.cpu.kernel": 0.5, "host.cpu.intr": 0.25, "host.cpu.idle": 6.0,
+        "host.cpu.iowait": 0.25,
+    }  # fmt: skip
+    assert derive_host({}, rates) == {"host.cpu.utilization": pytest.approx(1.75 / 8)}
+
+
+def test_a_host_that_does_not_say_what_waits_is_busy_with_what_is_not_idle() -> None:
+    assert derive_host({}, {"host.cpu.user": 1.0, "host.cpu.idle": 3.0}) == {"host.cpu.utilization": 0.25}
+
+
+@pytest.mark.parametrize("rates", [{}, {"host.cpu.user": 0.0, "host.cpu.idle": 0.0}, {"host.cpus": 1.0}])
+def test_without_time_spent_a_host_has_no_utilization(rates: dict[str, float]) -> None:
+    assert derive_host({"host.cpu.user": 5}, rates) == {}
+
+
+def test_a_hosts_used_memory_is_what_is_not_available_in_bytes() -> None:
+    memory: dict[str, Value] = {
+        "host.memory.total": 64, "host.memory.free": 1, "host.memory.cached": 9, "host.memory.available": 24,
+    }  # fmt: skip
+    assert derive_host(memory, {}) == {"host.memory.used": 40 * 1024.0}
+
+
+def test_an_old_libvirts_host_has_available_what_is_free_or_cache() -> None:
+    memory: dict[str, Value] = {"host.memory.total": 64, "host.memory.free": 8, "host.memory.cached": 16}
+    assert derive_host(memory, {}) == {"host.memory.used": 40 * 1024.0}
+    memory["host.memory.buffers"] = 4
+    assert derive_host(memory, {}) == {"host.memory.used": 36 * 1024.0}
+
+
+@pytest.mark.parametrize("memory", [{}, {"host.memory.total": 64}, {"host.memory.free": 8}])
+def test_a_host_that_does_not_say_enough_has_no_used_memory(memory: dict[str, Value]) -> None:
+    assert derive_host(memory, {}) == {}

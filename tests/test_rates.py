@@ -108,6 +108,31 @@ def test_a_new_incarnation_begins_all_fields_anew_even_those_that_rose() -> None
     assert rates == {"cpu.time": 0.0, "net.rx.bytes[m]": 1.0}
 
 
+def test_a_guest_whose_own_time_fell_is_another_and_begins_anew_with_everything() -> None:
+    """Domain ids begin anew with a boot of the host: the number may be that of another incarnation."""
+    before = {"cpu.time": 9 * S, "cpu.user": 5, "block.rd.bytes[vda]": 50, "net.rx.bytes[m]": 50, "vcpu.time[0]": 0}
+    after = {"cpu.time": 8 * S, "cpu.user": 9, "block.rd.bytes[vda]": 90, "net.rx.bytes[m]": 51, "vcpu.time[0]": S}
+    later = {key: value + 10 for key, value in after.items()}
+    found = rates_of((before, at(0)), (after, at(10)), (later, at(20)))
+    assert found[1] == {}
+    assert found[2]["block.rd.bytes[vda]"] == 1.0
+
+
+def test_nothing_of_a_guest_before_its_own_time_fell_is_taken_up_again() -> None:
+    missing = Breaks(missing=frozenset({"block"}))
+    samples = (
+        ({"cpu.time": 9 * S, "block.rd.bytes[vda]": 5}, at(0)),
+        ({"cpu.time": 8 * S}, at(10), missing),
+        ({"cpu.time": 9 * S, "block.rd.bytes[vda]": 500}, at(20)),
+    )
+    assert rates_of(*samples) == [{}, {}, {"cpu.time": 0.1}]
+
+
+def test_a_device_that_fell_is_no_reason_to_begin_the_whole_guest_anew() -> None:
+    before, after = {"cpu.time": 0, "vcpu.time[0]": 9, "cpu.user": 0}, {"cpu.time": S, "vcpu.time[0]": 8, "cpu.user": S}
+    assert rates_of((before, at(0)), (after, at(10)))[1] == {"cpu.time": 0.1, "cpu.user": 0.1}
+
+
 def test_a_fall_begins_its_device_anew_and_no_other() -> None:
     before = {"block.rd.bytes[vda]": 50, "block.wr.bytes[vda]": 10, "block.rd.bytes[vdb]": 0, "cpu.time": 0}
     after = {"block.rd.bytes[vda]": 40, "block.wr.bytes[vda]": 90, "block.rd.bytes[vdb]": 10, "cpu.time": S}
@@ -196,6 +221,8 @@ class NaiveModel:
             self.last = {}
         self.incarnation = sample.incarnation
         counters = {key: v for key, v in sample.params.items() if look_up(split_key(key)[0]).kind is FieldKind.COUNTER}
+        if "cpu.time" in self.last and counters.get("cpu.time", 2**64) < self.last["cpu.time"][0]:
+            self.last = {}
         fallen = {self.epoch(key) for key, value in counters.items() if key in self.last and value < self.last[key][0]}
         broken = fallen | {(group, d) for group in ("block", "interface", "vcpu") for d in sample.plugged}
         rates = {}

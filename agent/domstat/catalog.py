@@ -200,6 +200,22 @@ _TABLE: tuple[tuple[str, FieldKind, ValueType, Unit, str, str], ...] = (
     ("dirtyrate.calc_mode", _T, _TEXT, _U.NONE, "8.1.0", "How it was measured"),
     ("dirtyrate.megabytes_per_second", _G, _I64, _U.MIB_PER_SECOND, "7.2.0", "Memory dirtied, when measured"),
     ("dirtyrate.vcpu.megabytes_per_second", _G, _U64, _U.MIB_PER_SECOND, "8.1.0", "Memory dirtied by a vCPU"),
+    # What libvirt gives by other calls: of the host, its pools, and the volumes of guests that are off.
+    ("host.cpu.{user,kernel,idle,iowait,intr}", _C, _U64, _U.NANOSECONDS, "0.9.3", "Time of all CPUs in this mode"),
+    ("host.cpus", _G, _U64, _U.NONE, "0.0.3", "CPUs of the host that are online"),
+    ("host.memory.{total,free,buffers,cached}", _G, _U64, _U.KIB, "0.9.3", "Memory of the host"),
+    ("host.memory.available", _G, _U64, _U.KIB, "12.3.0", "Memory the host could give without swapping"),
+    ("host.version.{hypervisor,libvirt}", _T, _TEXT, _U.NONE, "0.0.3", "Version of the hypervisor, of libvirt"),
+    ("pool.state", _S, _I64, _U.NONE, "0.4.1", "State of the storage pool, virStoragePoolState"),
+    ("pool.{capacity,allocation,available}", _G, _U64, _U.BYTES, "0.4.1", "Size of the pool, and what of it is used"),
+    ("volume.{capacity,allocation}", _G, _U64, _U.BYTES, "0.4.1", "Size of a disk, and what it takes of its pool"),
+    # What domstat says of itself, by stream.
+    ("agent.call.time", _G, _U64, _U.NANOSECONDS, "", "How long the tick's calls took"),
+    ("agent.lateness", _G, _I64, _U.NANOSECONDS, "", "How long after it was due the tick's call was made"),
+    ("agent.calls", _G, _U64, _U.NONE, "", "Bulk calls that the tick took"),
+    ("agent.{guests,partial,quarantined}", _G, _U64, _U.NONE, "", "Guests seen, of them partial, of them stuck"),
+    ("agent.{skipped,failed,workers_killed,reconnects,clock_steps}", _C, _U64, _U.EVENTS, "", "Since the start"),
+    ("agent.cost.{libvirtd,qemu,worker}", _G, _U64, _U.NANOSECONDS, "", "CPU time that a tick's call caused there"),
 )
 
 IDENTITY_FIELDS = frozenset({"net.name", "block.name", "block.backingIndex", "block.path"})
@@ -220,6 +236,9 @@ DERIVED: dict[str, tuple[str, str]] = {
     "block.fl.latency": ("seconds", "Mean time of a flush"),
     "memory.used": ("bytes", "Memory the guest uses, as its balloon driver says"),
     "memory.age": ("seconds", "Time since the balloon driver spoke"),
+    "host.cpu.utilization": ("ratio", "Share of the time that the host's CPUs were busy"),
+    "host.memory.used": ("bytes", "Memory of the host that is not available"),
+    "pool.age": ("seconds", "How old the pool's figures may be; absent while nobody can tell"),
 }
 """Derived values: unit and meaning; :mod:`domstat.derive` computes them."""
 
@@ -257,6 +276,11 @@ def is_internal(name: str) -> bool:
     volume of an answer.
     """
     return name.startswith("vm.") or (name.startswith("vcpu.") and name.endswith((".sum", ".cur", ".max")))
+
+
+def needs_the_monitor(group: str) -> bool:
+    """Whether libvirt asks the guest's own process (QEMU's monitor) for something of *group*."""
+    return group in _MONITOR_GROUPS
 
 
 def comes_from_the_guest(field: Field) -> bool:

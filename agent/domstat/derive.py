@@ -60,6 +60,30 @@ def derive(
     return derived
 
 
+def derive_host(params: Mapping[str, Value], rates: Mapping[str, float]) -> dict[str, float]:
+    """Derive what a host's *params* and *rates* allow.
+
+    ``host.cpu.utilization`` is busy time over all time of all CPUs, waiting for I/O being idle, as top(1) has it.
+    ``host.memory.used`` is what is not available; where the host does not say what is, free memory, buffers and cache
+    stand for it.
+    """
+    derived: dict[str, float] = {}
+    spent = {mode: rate for mode, rate in rates.items() if mode.startswith("host.cpu.")}
+    total = sum(spent.values())
+    if total > 0:
+        idle = spent.get("host.cpu.idle", 0.0) + spent.get("host.cpu.iowait", 0.0)
+        derived["host.cpu.utilization"] = (total - idle) / total
+    memory = {key: kib for key, kib in params.items() if key.startswith("host.memory.") and isinstance(kib, int)}
+    if "host.memory.total" in memory:
+        parts = ("host.memory.free", "host.memory.buffers", "host.memory.cached")
+        available = memory.get("host.memory.available")
+        if available is None and parts[0] in memory:
+            available = sum(memory.get(part, 0) for part in parts)
+        if available is not None:
+            derived["host.memory.used"] = float((memory["host.memory.total"] - available) * _KIB)
+    return derived
+
+
 def _derive_memory(derived: dict[str, float], params: Mapping[str, Value], time_ms: int) -> None:
     spoke_s = params.get("balloon.last-update")
     if not spoke_s:  # absent, or 0: the driver has never spoken and its figures are not figures

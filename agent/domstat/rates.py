@@ -66,6 +66,13 @@ class Shape:
         """The rates of a subject whose counters all stand still."""
 
 
+SHAPES_MAX = 65_536
+"""Sets of keys prepared and remembered: one a guest, since MACs differ, and more guests than one answer can hold."""
+
+shape_of = lru_cache(maxsize=SHAPES_MAX)(Shape)
+"""The shape of a tuple of keys (see :class:`Shape`); guests alike share theirs."""
+
+
 class Baseline(Struct, frozen=True, gc=False):
     """The last known value of every counter of one subject: what the next rates are taken against.
 
@@ -79,6 +86,10 @@ class Baseline(Struct, frozen=True, gc=False):
     values: tuple[Number, ...]
     older: dict[str, Older]
 
+
+WHOLE_GUEST = "cpu.time"
+"""When this falls everything of a guest begins anew, for it is another incarnation under the same number: domain ids
+begin anew with a boot of the host."""
 
 EPOCHS_MAX = 65_536
 """Pairs of group and device shared: a few that all guests have, and one a NIC."""
@@ -153,7 +164,12 @@ def _advance_each(
     newest = zip(baseline.shape.counters, baseline.values, strict=True)
     known.update((key, Older(value, baseline.moment)) for key, value in newest)
     rows = list(zip(shape.counters, values, shape.factors, shape.epochs, strict=True))
-    anew = {epoch for key, value, _, epoch in rows if key in known and value < known[key].value}
+    fallen = [(key, epoch) for key, value, _, epoch in rows if key in known and value < known[key].value]
+    anew = {epoch for _, epoch in fallen}
+    if any(
+        key == WHOLE_GUEST for key, _ in fallen
+    ):  # its own CPU time can only fall if it is another guest under the same number
+        return {}, Baseline(baseline.incarnation, moment, shape, values, {})
     rates: dict[str, float] = {}
     for key, value, factor, epoch in rows:
         before = known.pop(key, None)

@@ -5,17 +5,26 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
+from domstat import clock
 from domstat.collect import wire
-from domstat.collect.hypervisor import WORKER_COMMAND, ClosedError, CollectError, Hypervisor
+from domstat.collect.block import Block
+from domstat.collect.chronicle import Chronicle
+from domstat.collect.hypervisor import Hypervisor
 from domstat.collect.inventory import Inventory
-from domstat.collect.stream import Block, Stream, deadline_in
-from domstat.config import CollectSettings, Config, GlobSettings, HostConfig
+from domstat.collect.labels import LabelRules
+from domstat.collect.process import WORKER_COMMAND
+from domstat.collect.stream import Stream
+from domstat.collect.survey import Survey
+from domstat.config import Config
 from domstat.deliver.courier import Courier
 from domstat.garbage import spare_collections
+from domstat.hosts import CollectSettings, GlobSettings, HostConfig
+from domstat.line import Line
+from domstat.marks import Marks
 from domstat.model import Batch
 from domstat.schedule import Schedule
 from domstat.sink import Finished
@@ -23,8 +32,11 @@ from domstat.sink import Finished
 STOP_S = 1.5
 """All that stopping may take; what a sink has not written by then is counted and lost (until there is a journal)."""
 
+SURVEY_DEADLINE_S = 60.0
+"""A survey that takes longer hangs, on a dead NFS server as a rule; its process is killed."""
 
-def make_block(block: CollectSettings, host: HostConfig) -> Block:
+
+def make_block(block: CollectSettings, host: HostConfig, *, with_host: bool = False) -> Block:
     """Make what a stream asks for out of the settings of its block and host."""
     settings = host.settings
     return Block(
@@ -32,8 +44,10 @@ def make_block(block: CollectSettings, host: HostConfig) -> Block:
         block.groups,
         _globs(settings.domains),
         _globs(settings.fields),
+        probe=block.probe,
         internals=block.internals,
         backing=block.backing,
+        host=with_host,
     )
 
 
@@ -41,27 +55,10 @@ def _globs(settings: GlobSettings) -> wire.Globs:
     return wire.Globs(settings.include, settings.exclude)
 
 
-@dataclass
-class Line:
-    """One stream on its way through the agent, and what is counted of it."""
-
-    name: str
-    stream: Stream
-    hypervisor: Hypervisor
-    interval_s: float
-    deadline_s: float
-    ticks: int = 0
-    skipped: int = 0
-    failed: int = 0
-    failing: str | None = None
-    """The reason of the outage that is going on, None while ticks succeed."""
-
-
 class Service:
     """Runs until told to stop, or until no sink is left."""
 
     def __init__(self, config: Config, log: Any, worker_command: tuple[str, ...] = WORKER_COMMAND) -> None:
-        self._config = config
         self._worker_command = worker_command
         self._log = log
         self._wake: SimpleQueue[None] = SimpleQueue()
@@ -70,19 +67,59 @@ class Service:
             Courier(sink.name, sink.sink(sink.settings), config.state_dir, log, self._note_ended)
             for sink in config.sinks
         ]
-        self._hypervisors: list[Hypervisor] = []
+        self._marks = Marks(config.state_dir, log)
+        self._closing: list[Callable[[], None]] = []
+        """What ends the workers."""
         self.lines: dict[str, Line] = {}
         for host in config.hosts:
             self._add_host(host)
 
     def _add_host(self, host: HostConfig) -> None:
-        hypervisor = Hypervisor(host.name, host.settings.uri, self._log, self._worker_command)
-        inventory = Inventory()
-        self._hypervisors.append(hypervisor)
-        for block in host.blocks:
-            stream = Stream(hypervisor, inventory, make_block(block, host), self._log)
-            name = f"{host.name}/{block.name}"
-            self.lines[name] = Line(name, stream, hypervisor, float(block.interval or 0), host.deadline_s(block))
+        settings = host.settings
+        rules = LabelRules(settings.labels)
+        inventory = Inventory(rules)
+        chronicle = Chronicle(host.name, inventory, _globs(settings.domains), self._offer)
+        hypervisor = Hypervisor(host.name, settings.uri, self._log, self._worker_command, chronicle.hear)
+        self._closing.append(hypervisor.close)
+        for position, block in enumerate(host.blocks):
+            is_first = position == 0
+            stream = Stream(hypervisor, inventory, make_block(block, host, with_host=is_first), self._log)
+            self._add_line(
+                Line(
+                    (host.name, block.name),
+                    stream,
+                    float(block.interval or 0),
+                    host.deadline_s(block),
+                    partial(self._offer_and_show, chronicle) if is_first else self._offer,
+                    self._log,
+                )
+            )
+        if settings.survey.enabled:
+            survey = Survey(
+                host.name,
+                settings.uri,
+                self._log,
+                self._worker_command,
+                refresh=settings.survey.refresh,
+                domains=_globs(settings.domains),
+                fields=_globs(settings.fields),
+                rules=rules,
+            )
+            self._closing.append(survey.close)
+            self._add_line(
+                Line(
+                    (host.name, "survey"),
+                    survey,
+                    float(settings.survey.interval),
+                    SURVEY_DEADLINE_S,
+                    self._offer,
+                    self._log,
+                    is_watched=False,
+                )
+            )
+
+    def _add_line(self, line: Line) -> None:
+        self.lines[line.name] = line
 
     def run(self) -> bool:
         """Work until :meth:`stop` is called or every sink has ended, then stop in good order.
@@ -90,11 +127,12 @@ class Service:
         Return whether all is well: False if it was the sinks that failed.
         """
         spare_collections()
-        schedule = Schedule(self._note_skipped)
+        schedule = Schedule(self._skip, self._step, self._suspend)
         for courier in self._couriers:
             courier.start()
+        self._resume()
         for line in self.lines.values():
-            schedule.add(line.name, line.interval_s, self._tick_of(line))
+            schedule.add(line.name, line.interval_s, partial(self._tick, line))
         self._log.info("agent_started", streams=list(self.lines), sinks=[courier.name for courier in self._couriers])
         schedule.start()
         self._wake.get()  # no polling: an agent that has nothing to do costs nothing
@@ -115,7 +153,7 @@ class Service:
         until = time.monotonic() + STOP_S
         schedule.stop()
         # All at once: one that takes its time must not take that of the others.
-        closing = [threading.Thread(target=hypervisor.close, daemon=True) for hypervisor in self._hypervisors]
+        closing = [threading.Thread(target=close, daemon=True) for close in self._closing]
         for thread in closing:
             thread.start()
         for courier in self._couriers:
@@ -125,67 +163,42 @@ class Service:
         for courier in self._couriers:
             if not courier.stop(max(0.0, until - time.monotonic())):
                 self._log.error("sink_hangs_at_stop", sink=courier.name, lost=courier.pending)
+        self._marks.keep(set(self.lines))
         self._log.info("agent_stopped", ticks=sum(line.ticks for line in self.lines.values()))
 
-    def _tick_of(self, line: Line) -> Callable[[], None]:
-        def tick() -> None:
-            try:
-                self._tick(line)
-            except Exception as error:  # noqa: BLE001 - the last resort: one tick is lost, said, and not the agent
-                line.failed += 1
-                self._log.error("tick_crashed", stream=line.name, exc_info=error)
+    # What happens while it runs.
 
-        return tick
-
-    def _tick(self, line: Line) -> None:
-        started = time.monotonic()
-        try:
-            batch = line.stream.collect(deadline_in(line.deadline_s))
-        except ClosedError:
-            return
-        except CollectError as error:
-            self._note_failure(line, error)
-            return
+    def _offer(self, batch: Batch) -> None:
         for courier in self._couriers:
             courier.offer(batch)
-        self._note_tick(line, batch, time.monotonic() - started)
 
-    def _note_tick(self, line: Line, batch: Batch, took_s: float) -> None:
-        line.ticks += 1
-        if line.failing is not None:
-            self._log.warning("collecting_again", stream=line.name, after=line.failing, failed=line.failed)
-            line.failing, line.failed = None, 0
-        self._log.info(
-            "tick",
-            stream=line.name,
-            guests=len(batch.records),
-            partial=sum(record.partial is not None for record in batch.records),
-            params=sum(len(record.params) for record in batch.records),
-            call_ms=round(batch.stamp.call_ns / 1e6, 1),
-            took_ms=round(took_s * 1e3, 1),
-            waiting={courier.name: courier.pending for courier in self._couriers},
-            skipped=line.skipped,
-        )
+    def _offer_and_show(self, chronicle: Chronicle, batch: Batch) -> None:
+        self._offer(batch)
+        chronicle.see(batch)
 
-    def _note_failure(self, line: Line, error: CollectError) -> None:
-        """Say once per outage what is wrong; repeats are for those who look."""
-        line.failed += 1
-        say = self._log.debug if line.failing == error.reason else self._log.error
-        line.failing = error.reason
-        say(
-            "tick_failed",
-            stream=line.name,
-            reason=error.reason,
-            error=str(error),
-            workers_killed=line.hypervisor.workers_killed,
-        )
+    def _resume(self) -> None:
+        """Say, with the data, since when nothing was collected."""
+        now_ms = clock.now().time_ms
+        for name, last_ms in self._marks.read().items():
+            line = self.lines.get(name)
+            if line is not None:
+                line.resume(last_ms, now_ms)
 
-    def _note_skipped(self, name: str) -> None:
-        line = self.lines[name]
-        line.skipped += 1
-        if line.skipped == 1:
-            self._log.warning(
-                "tick_skipped", stream=name, hint="the call takes longer than the interval; every skip is counted"
-            )
-        else:
-            self._log.debug("tick_skipped", stream=name, skipped=line.skipped)
+    def _tick(self, line: Line, due_ms: int) -> None:
+        line.run(due_ms)
+        if line.last_ms is not None:
+            self._marks.note(line.name, line.last_ms)
+
+    def _skip(self, name: str) -> None:
+        self.lines[name].skip()
+
+    def _step(self, seconds: float) -> None:
+        self._log.warning("clock_stepped", by_s=round(seconds, 3))
+        for line in self.lines.values():
+            line.tally.clock_steps += 1
+
+    def _suspend(self, seconds: float) -> None:
+        self._log.warning("machine_slept", for_s=round(seconds, 1))
+        now_ms = clock.now().time_ms
+        for line in self.lines.values():
+            line.note_suspend(seconds, now_ms)

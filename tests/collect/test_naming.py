@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domstat.catalog import IDENTITY_FIELDS
-from domstat.collect.inventory import Entry, Nic
-from domstat.collect.naming import Plan, has_stranger, missing_groups, parse_name
+from domstat.collect.definition import Entry, Nic
+from domstat.collect.naming import Plan, has_stranger, missing_groups, name_nic, parse_name, silent_groups
 from domstat.collect.wire import ALL, Globs
 from domstat.model import Value, split_key
 
@@ -187,16 +187,54 @@ def test_what_is_no_number_is_told() -> None:
     assert plan(params).unreal([0.0, -1.5, 3, "nan"]) == []
 
 
+def test_a_counter_that_comes_as_text_is_no_number_and_other_texts_are_values() -> None:
+    params: dict[str, Value] = {"cpu.time": "n/a", "dirtyrate.calc_mode": "dirty-ring", "new.thing": "odd"}
+    assert plan(params).unreal(list(params.values())) == ["cpu.time"]
+
+
+def test_a_plan_takes_values_and_counters_in_the_order_of_their_keys() -> None:
+    params: dict[str, Value] = {
+        "state.state": 1, "cpu.time": 2, "block.0.name": "vda", "block.0.rd.bytes": 3, "block.0.capacity": 4,
+    }  # fmt: skip
+    made, values = plan(params), list(params.values())
+    assert made.keys == ("state.state", "cpu.time", "block.rd.bytes[vda]", "block.capacity[vda]")
+    assert made.pick(values) == (1, 2, 3, 4)
+    assert tuple(made.shape.counters) == ("cpu.time", "block.rd.bytes[vda]")
+    assert made.counters(values) == (2, 3)
+
+
+def test_plans_of_guests_alike_share_what_is_made_of_their_keys() -> None:
+    first, second = (plan({"cpu.time": 1, "block.0.name": disk, "block.0.rd.bytes": 1}) for disk in ("vda", "vda"))
+    assert first.shape is second.shape
+    assert first.derivation is second.derivation
+
+
 def test_a_device_that_the_xml_did_not_have_is_a_stranger() -> None:
     known = entry({"vnet0": MAC_A}, {"vda": {}})
     assert not has_stranger(("net.0.name", "block.0.name", "cpu.time"), ["vnet0", "vda", 1], known)
     assert has_stranger(("net.0.name",), ["vnet1"], known)
     assert has_stranger(("block.0.name",), ["vdb"], known)
+    assert not has_stranger(("block.0.name",), ["vdb"], known, among=("net.name",))
+
+
+def test_a_nic_is_called_by_its_mac_and_by_its_tap_too_where_that_is_not_enough() -> None:
+    known = entry({"vnet0": MAC_A, "vnet1": MAC_A, "vnet2": MAC_B})
+    assert [name_nic(nic, known) for nic in known.taps.values()] == [f"{MAC_A}@vnet0", f"{MAC_A}@vnet1", MAC_B]
 
 
 def test_a_row_without_a_name_shares_none_with_a_disk_called_by_its_number() -> None:
     params: dict[str, Value] = {"block.0.name": "1", "block.0.rd.bytes": 1, "block.1.wr.bytes": 2}
     assert named(params) == {"block.rd.bytes[1]": 1, "block.wr.bytes[1#1]": 2}
+
+
+def test_two_parameters_that_claim_one_name_are_told_apart() -> None:
+    params: dict[str, Value] = {"vcpu.0.time": 1, "vcpu.00.time": 2, "vcpu.000.time": 3, "new.x": 4, "0.new.x": 5}
+    assert named(params) == {"vcpu.time[0]": 1, "vcpu.time[0#2]": 2, "vcpu.time[0#3]": 3, "new.x": 4, "new.x[0]": 5}
+
+
+def test_a_name_that_belongs_to_no_row_is_of_no_device_and_no_value() -> None:
+    made = plan({"net.name": "vnet0", "cpu.time": 1})
+    assert (made.keys, made.devices) == (("cpu.time",), {})
 
 
 # --- what is missing
@@ -246,6 +284,41 @@ def test_a_balloon_driver_that_was_unloaded_does_not_either() -> None:
 
 def test_a_nic_that_gives_no_figures_is_missing_them() -> None:
     assert missing_groups(WHOLE, without("net."), DEVICES) == {"interface"}
+
+
+# --- what is missing from a guest never seen before
+
+
+def silent(params: dict[str, Value], disks: dict[str, dict[str, str]] | None = None, fields: Globs = ALL) -> set[str]:
+    return set(silent_groups(plan(params, entry(disks=disks), fields)))
+
+
+DISK: dict[str, Value] = {"cpu.time": 1, "block.count": 1, "block.0.name": "vda", "block.0.backingIndex": 1}
+
+
+def test_disks_without_a_single_figure_are_of_a_guest_that_does_not_answer() -> None:
+    assert silent(DISK | {"block.0.path": "/a"}) == {"block"}
+    assert silent(DISK | {"block.0.path": "/a", "block.0.capacity": 5}) == set()
+
+
+def test_one_disk_that_says_something_shows_that_the_guest_answered() -> None:
+    second: dict[str, Value] = {"block.0.path": "/a", "block.1.name": "vdb", "block.1.path": "/b", "block.1.rd.reqs": 0}
+    assert silent(DISK | second) == set()
+
+
+def test_a_disk_without_a_path_is_known_to_be_one_by_its_xml() -> None:
+    assert silent(DISK, {"vda": {"bus": "virtio", "protocol": "rbd"}}) == {"block"}
+    assert silent(DISK) == set(), "nobody knows what it is"
+
+
+def test_a_guest_without_disks_has_nothing_to_say_of_any() -> None:
+    assert silent({"cpu.time": 1, "block.count": 0}) == set()
+    assert silent({"cpu.time": 1, "net.0.name": "vnet0"}) == set()
+
+
+def test_figures_that_are_not_kept_show_it_as_well() -> None:
+    params = DISK | {"block.0.path": "/a", "block.0.rd.bytes": 1}
+    assert silent(params, fields=Globs(("cpu.*",))) == set()
 
 
 # --- whatever the answer looks like

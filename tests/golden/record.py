@@ -17,8 +17,9 @@ import msgspec
 
 from domstat.catalog import GROUPS
 from domstat.collect import wire
+from domstat.collect.block import ACTIVE, BACKING, NOWAIT
 from domstat.collect.hypervisor import Hypervisor
-from domstat.collect.stream import BACKING, NOWAIT, deadline_in
+from domstat.collect.stream import deadline_in
 from domstat.telemetry import get_logger
 from domstat_lab import guests, hotplug, image
 from domstat_lab.libvirtd import PrivateLibvirtd
@@ -36,10 +37,11 @@ def main(name: str) -> None:
         guests.start(lab, [LINUX], image.ensure())
         guests.start(lab, [SMALL])
         guests.wait_booted(lab, [LINUX])
-        hypervisor = Hypervisor("kvm1", lab.uri_ro, get_logger())
+        happened: list[wire.Happened] = []
+        hypervisor = Hypervisor("kvm1", lab.uri_ro, get_logger(), on_happened=happened.append)
 
         def tick() -> None:
-            recorded.append(take(hypervisor, folder))
+            recorded.extend(take(hypervisor, happened, folder))
             time.sleep(PAUSE_S)
 
         tick()
@@ -56,16 +58,15 @@ def main(name: str) -> None:
     target.write_text(json.dumps(recorded, indent=1) + "\n")
 
 
-def take(hypervisor: Hypervisor, folder: str) -> dict[str, Any]:
-    """Take one answer and the XML that belongs to it; every group, backing layers too."""
-    ask = wire.Ask(sum(GROUPS.values()), 1 | NOWAIT | BACKING, internals=True)
-    answer, shapes = hypervisor.ask(ask, deadline_in(30))
-    described = hypervisor.describe(tuple(guest.uuid for guest in answer.guests), deadline_in(30))
-    taken = {
-        "stamp": msgspec.structs.asdict(answer.stamp),
-        "xml": {item.uuid: item.xml for item in described},
-        "changed": sorted({change.uuid for change in answer.changes}),
-        "guests": [
+def take(hypervisor: Hypervisor, happened: list[wire.Happened], folder: str) -> list[dict[str, Any]]:
+    """Take a tick's answers, the XML that belongs to them and what happened before; every group, backing layers too."""
+    ask = wire.Ask(sum(GROUPS.values()), ACTIVE | NOWAIT | BACKING, internals=True, host=True)
+    taken = []
+    for answer, shapes in hypervisor.ask(ask, 30.0):
+        described = hypervisor.describe(tuple(guest.uuid for guest in answer.guests), deadline_in(30))
+        changed = {change.uuid for events in happened for change in events.changes}
+        happened.clear()
+        guests = [
             {
                 "uuid": guest.uuid,
                 "name": guest.name,
@@ -73,11 +74,17 @@ def take(hypervisor: Hypervisor, folder: str) -> dict[str, Any]:
                 "params": dict(zip(shapes[guest.shape], guest.values, strict=True)),
             }
             for guest in answer.guests
-        ],
-    }
-    text = json.dumps(taken).replace(folder, "/lab").replace(str(image.default_cache()), "/image")
-    plain: dict[str, Any] = json.loads(text)
-    return plain
+        ]
+        part = {
+            "stamp": msgspec.structs.asdict(answer.stamp),
+            "xml": {item.uuid: item.xml for item in described},
+            "changed": sorted(changed),
+            "host": answer.host,
+            "guests": guests,
+        }
+        text = json.dumps(part).replace(folder, "/lab").replace(str(image.default_cache()), "/image")
+        taken.append(json.loads(text))
+    return taken
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 Each ``NAME.answers.json`` is a list of raw answers in order: ``{"stamp": {"time_ms", "boot_ns", "boot_id",
 "call_ns"}, "guests": [{"uuid", "name", "id", "params": {…}}], "xml": {uuid: text}}``; *xml* is the domain XML as it was
-at that answer, *params* are libvirt's in libvirt's order, and ``"changed": [uuid]`` names the guests of which an event
-came. ``NAME.records.jsonl`` is what becomes of them; ``pytest --update-golden`` writes it anew.
+at that answer, and *params* are libvirt's in libvirt's order. ``"changed": [uuid]`` names the guests of which an event
+came before it, ``"host": {…}`` is a sample of the host, and ``"spared": true`` says that the guests were asked only for
+what needs no monitor. ``NAME.records.jsonl`` is what becomes of them; ``pytest --update-golden`` writes it anew.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from answers import Guest, Told, answer
+from answers import Guest, Telling, answer
 from domstat.collect import wire
 from domstat.jsonlines import decode, encode
 from domstat.model import Record, Stamp
@@ -25,7 +26,7 @@ RECORDED = sorted(HERE.glob("*.answers.json"))
 
 def assemble(answers: list[dict[str, Any]]) -> list[Record]:
     """Feed answers through a stream as an agent would, over a hypervisor that only repeats them."""
-    told = Told({})
+    told = Telling({})
     records: list[Record] = []
     for recorded in answers:
         told.hypervisor.xml |= recorded.get("xml", {})
@@ -33,9 +34,10 @@ def assemble(answers: list[dict[str, Any]]) -> list[Record]:
             Guest(params=guest["params"], uuid=guest["uuid"], name=guest["name"], id=guest["id"])
             for guest in recorded["guests"]
         ]
-        changes = [wire.Change("device", uuid, "") for uuid in recorded.get("changed", ())]
-        told.hypervisor.answers.append(answer(Stamp(**recorded["stamp"]), *guests, changes=changes))
-        records += told.stream.collect(float("inf")).records
+        told.happens(*[wire.Change("metadata", uuid, "", -1) for uuid in recorded.get("changed", ())])
+        about = {name: recorded[name] for name in ("host", "spared") if name in recorded}
+        (batch,) = told.tick(answer(Stamp(**recorded["stamp"]), *guests, **about))
+        records += batch.records
     return records
 
 

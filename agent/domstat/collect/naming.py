@@ -16,11 +16,11 @@ from operator import itemgetter
 from typing import Any
 
 from domstat.catalog import IDENTITY_FIELDS, FieldKind, comes_from_the_guest, look_up
-from domstat.collect.inventory import Entry
+from domstat.collect.definition import Entry, Nic
 from domstat.collect.wire import ALL, Globs
 from domstat.derive import Derivation
 from domstat.model import Value, key_of, split_key, whole_device
-from domstat.rates import Shape
+from domstat.rates import SHAPES_MAX, shape_of
 
 PARSED_NAMES_MAX = 100_000
 """Parameter names taken apart and remembered: a few hundred a guest shape, whatever is hostile included."""
@@ -48,6 +48,7 @@ class Plan:
         "_identify",
         "_pick",
         "_suspects",
+        "counters",
         "derivation",
         "devices",
         "entry",
@@ -89,13 +90,19 @@ class Plan:
         self.keys = tuple(kept)
         self._pick = _taker(list(kept.values()))
         self._suspects = [i for i in kept.values() if _may_be_no_number(parsed[i][0], values[i])]
-        self.shape = _shape(self.keys)
+        self.shape = shape_of(self.keys)
+        self.counters = _taker([kept[key] for key in self.shape.counters])
+        """Takes the counters out of an answer's values, in the order of the shape."""
         self.derivation = _derivation(self.keys)
 
     def fits(self, raw: tuple[str, ...], values: Sequence[Value], entry: Entry | None) -> bool:
         """Whether this plan names *values* rightly."""
         same = self.raw is raw or self.raw == raw
         return same and self.entry is entry and self._identify(values) == self.identity
+
+    def pick(self, values: Sequence[Value]) -> tuple[Value, ...]:
+        """Take the values that have keys, in the order of these."""
+        return self._pick(values)
 
     def params(self, values: Sequence[Value]) -> dict[str, Value]:
         """Name *values*."""
@@ -106,16 +113,7 @@ class Plan:
         return [self.raw[i] for i in self._suspects if isinstance(v := values[i], str) or not math.isfinite(v)]
 
 
-SHAPES_MAX = 65_536
-"""Sets of keys prepared and remembered: one a guest, since MACs differ, and more guests than one answer can hold."""
-
-
 # Guests alike share their keys, and what is prepared from keys is worth sharing with them.
-@lru_cache(maxsize=SHAPES_MAX)
-def _shape(keys: tuple[str, ...]) -> Shape:
-    return Shape(keys)
-
-
 @lru_cache(maxsize=SHAPES_MAX)
 def _derivation(keys: tuple[str, ...]) -> Derivation:
     return Derivation(keys)
@@ -164,12 +162,11 @@ def _name_devices(
     """
     names: dict[tuple[str, int], str] = {}
     devices: dict[str, dict[str, str]] = {}
-    macs = [nic.mac for nic in entry.taps.values()] if entry else []
     for (group, index), row in sorted(rows.items()):
         own = str(row.get("name", index))
         if group == "net":
             nic = entry.taps.get(own) if entry else None
-            device = own if nic is None else nic.mac if macs.count(nic.mac) == 1 else f"{nic.mac}@{own}"
+            device = name_nic(nic, entry) if nic and entry else own
             details = nic.details if nic else {"tap": own} if "name" in row else {}
         else:
             # The first row of a name is the disk itself, the rows below it are its backing layers.
@@ -183,11 +180,45 @@ def _name_devices(
     return names, devices
 
 
-def has_stranger(raw: tuple[str, ...], values: Sequence[Value], entry: Entry) -> bool:
+def name_nic(nic: Nic, entry: Entry) -> str:
+    """Name a NIC of *entry*'s guest: by its MAC, and by its tap too if another has the same."""
+    twins = sum(other.mac == nic.mac for other in entry.taps.values())
+    return nic.mac if twins == 1 else f"{nic.mac}@{nic.tap}"
+
+
+def has_stranger(
+    raw: tuple[str, ...], values: Sequence[Value], entry: Entry, among: tuple[str, ...] = ("net.name", "block.name")
+) -> bool:
     """Whether an answer names a disk or a NIC that the guest's XML did not have."""
     known: dict[str, Container[Value]] = {"net.name": entry.taps, "block.name": entry.disks}
-    named = ((known.get(parse_name(name)[0]), value) for name, value in zip(raw, values, strict=True))
-    return any(devices is not None and value not in devices for devices, value in named)
+    named = ((parse_name(name)[0], value) for name, value in zip(raw, values, strict=True))
+    return any(field in among and value not in known[field] for field, value in named)
+
+
+def awaits_name(
+    raw: tuple[str, ...], values: Sequence[Value], entry: Entry, before: Plan | None, *, unread: bool
+) -> bool:
+    """Whether an answer has a NIC that the guest's XML did not have, and that must not go by its tap yet.
+
+    The XML is *unread*, or the NIC or the guest was gone when it was read: with a MAC for its name before or after, it
+    would be two series. A NIC that is in no XML goes by its tap from the second tick on; *before* is the plan so far.
+    """
+    if not has_stranger(raw, values, entry, ("net.name",)):
+        return False
+    taps = {value for name, value in zip(raw, values, strict=True) if parse_name(name)[0] == "net.name"}
+    was_named = before is None or before.entry is None or taps <= entry.taps.keys() | before.devices.keys()
+    return unread or not was_named
+
+
+def silent_groups(plan: Plan) -> frozenset[str]:
+    """Name the stats groups that a guest never seen before shows to be incomplete.
+
+    Disks that are in the answer without a single figure of QEMU's belong to a guest that does not answer.
+    """
+    disks = any("path" in details or "bus" in details for details in plan.devices.values())
+    rows = (field for field, indices in map(parse_name, plan.raw) if indices and field not in IDENTITY_FIELDS)
+    told = any(field.startswith("block.") for field in rows)  # whether or not it is kept
+    return frozenset({"block"}) if disks and not told else frozenset()
 
 
 def missing_groups(whole: tuple[str, ...], keys: tuple[str, ...], devices: dict[str, dict[str, str]]) -> frozenset[str]:

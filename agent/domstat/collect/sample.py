@@ -1,0 +1,87 @@
+"""A guest's figures, worked out when somebody asks for them.
+
+Most of what a tick would compute nobody reads: the history keeps the parameters and takes rates when it is read. So a
+record of a guest that is as it was holds its values as they came, and those before them; rates, derived values and
+even the parameters' dictionary are made for the sink that wants them, by the functions that otherwise made them at
+once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from domstat.collect.naming import Plan
+from domstat.derive import derive
+from domstat.model import Figures, Moment, Value
+from domstat.rates import Baseline, Number, advance
+
+
+class Sample:
+    """What a guest of one incarnation said at one moment: values as they came, which *plan* names."""
+
+    __slots__ = ("incarnation", "moment", "plan", "values")
+
+    def __init__(self, plan: Plan, values: Sequence[Value], moment: Moment, incarnation: int | None) -> None:
+        self.plan = plan
+        self.values = values
+        self.moment = moment
+        self.incarnation = incarnation
+
+    def baseline(self) -> Baseline:
+        """Return what the next rates are taken against."""
+        counters = cast(tuple[Number, ...], self.plan.counters(self.values))
+        return Baseline(self.incarnation, self.moment, self.plan.shape, counters, {})
+
+
+class Sampled(Figures):
+    """The figures of *sample*, with rates against *before*, a sample of the same plan and incarnation.
+
+    The threads of two sinks may work them out at once, to the same end.
+    """
+
+    __slots__ = ("_before", "_sample")
+
+    def __init__(self, sample: Sample, before: Sample) -> None:
+        self._sample = sample
+        self._before: Sample | None = before
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The parameters' keys; the same tuple for as long as the guest is as it was."""
+        return self._sample.plan.keys
+
+    @property
+    def values(self) -> Sequence[Value]:
+        """The parameters' values, in the order of the keys."""
+        return self._sample.plan.pick(self._sample.values)
+
+    @property
+    def params(self) -> dict[str, Value]:
+        """The typed parameters, by key."""
+        try:
+            return self._params
+        except AttributeError:
+            self._params = self._sample.plan.params(self._sample.values)
+            return self._params
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Rates per second, by key."""
+        before = self._before  # read first: once it is gone the rates are there
+        if before is not None:
+            sample = self._sample
+            rates, _ = advance(before.baseline(), sample.plan.shape, self.params, sample.moment, sample.incarnation)
+            self._rates = rates
+            self._before = None  # whoever keeps a record must not keep the sample before it
+        return self._rates
+
+    @property
+    def derived(self) -> dict[str, float]:
+        """Derived values, by key."""
+        try:
+            return self._derived
+        except AttributeError:
+            sample = self._sample
+            self._derived = derive(sample.plan.derivation, self.params, self.rates, sample.moment.time_ms)
+            return self._derived

@@ -1,0 +1,1 @@
+"""The worker process: the only place that knows libvirt. See :mod:`domstat.collect.worker.__main__`."""
