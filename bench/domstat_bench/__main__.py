@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from domstat.catalog import GROUPS
-from domstat.collect.stream import ACTIVE, NOWAIT
-from domstat_bench import lab, measure, peers, raw_loop, replay, report, scale, tick
+from domstat.collect.block import ACTIVE, NOWAIT
+from domstat_bench import hang, lab, measure, peers, plans, raw_loop, replay, report, scale, tick
 from domstat_bench.agent_run import SINKS, BenchError
 from domstat_lab.connection import open_connection
 from domstat_lab.errors import LabError
 
 REAL_GUESTS = [20]
 GUESTS_HELP = "real guests; may be repeated (default: 20)"
+PLANS_GUESTS = [50]
 REPLAYED_GUESTS = [20, 200, 1000, 5000]
 
 
@@ -33,7 +34,19 @@ def main() -> None:
     comparing.add_argument("--sinks", default=",".join(SINKS), help="domstat's sinks (default: %(default)s)")
     comparing.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file too")
     comparing.set_defaults(act=_peers)
-    arguments = parser.parse_args(_with_default(sys.argv[1:], "tick", {"tick", "peers", "-h", "--help"}))
+    planning = commands.add_parser("plans", help="what a tick of each plan costs the host")
+    planning.add_argument("--rounds", type=int, default=10, help="rounds measured (default: %(default)s)")
+    planning.add_argument("--guests", type=int, action="append", help="real guests; may be repeated (default: 50)")
+    planning.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file too")
+    planning.set_defaults(act=_plans)
+    hanging = commands.add_parser("hang", help="what becomes of the others when one guest hangs, by collector")
+    hanging.add_argument("--seconds", type=float, default=40.0, help="how long it hangs (default: %(default)s)")
+    hanging.add_argument("--collector", choices=list(hang.COLLECTORS), action="append", help="may be repeated")
+    hanging.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file too")
+    hanging.set_defaults(act=_hang)
+    arguments = parser.parse_args(
+        _with_default(sys.argv[1:], "tick", {"tick", "peers", "plans", "hang", "-h", "--help"})
+    )
     try:
         figures = arguments.act(arguments)
     except (BenchError, LabError) as error:
@@ -94,6 +107,29 @@ def _peers(arguments: argparse.Namespace) -> dict[str, Any]:
             measured.append(peers.run(guests, count, arguments.rounds, arguments.sinks.split(",")))
         print(peers.table(measured[-1]), flush=True)
     return {"head": head, "peers": measured}
+
+
+def _plans(arguments: argparse.Namespace) -> dict[str, Any]:
+    measured: list[plans.Figures] = []
+    for count in arguments.guests or PLANS_GUESTS:
+        with lab.running(count) as guests:
+            connection = open_connection(guests.uri_ro, readonly=True)
+            head = measure.head(connection)
+            connection.close()
+            if not measured:
+                print(report.heading(head), flush=True)
+            measured.append(plans.run(guests, count, arguments.rounds))
+    print(plans.table(measured), flush=True)
+    return {"head": head, "plans": measured}
+
+
+def _hang(arguments: argparse.Namespace) -> dict[str, Any]:
+    measured = []
+    for collector in arguments.collector or hang.COLLECTORS:
+        measured.append(hang.run(collector, arguments.seconds))
+        print(hang.json_line(measured[-1]), flush=True)
+    print(hang.table(measured), flush=True)
+    return {"hang": measured}
 
 
 if __name__ == "__main__":

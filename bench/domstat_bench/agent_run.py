@@ -30,7 +30,9 @@ interval = "{interval}s"
 uri = {uri}
 name = "bench"
 deadline = "{deadline}s"
+survey = {{ enabled = false }}
 """
+"""Without the survey, which is no part of a tick and would come with any of them."""
 
 SETTLE_S = 0.25
 QUIET_NS = 1_000_000
@@ -79,6 +81,7 @@ class AgentRun:
         self.pid = self._process.pid
         self.failures = 0
         """Ticks that failed or were skipped so far: what was measured across one is not a tick's cost."""
+        self._skipped = 0
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -127,6 +130,8 @@ class AgentRun:
             if event is None:
                 raise BenchError("the agent ended, see above")
             if event["event"] == "tick":
+                self.failures += event["skipped"] > self._skipped
+                self._skipped = event["skipped"]
                 return Tick(event["guests"], event["params"], event["call_ms"], event["took_ms"])
             if event["level"] in {"warning", "error"}:
                 self.failures += 1

@@ -41,7 +41,7 @@ WARM_UP_ROUNDS = 2
 
 START_S = 30.0
 
-_COLLECTD = """\
+COLLECTD = """\
 BaseDir "{state}"
 PIDFile "{state}/pid"
 PluginDir "{peers}/usr/lib/collectd"
@@ -121,10 +121,11 @@ def count_values(packet: bytes) -> int:
     return count
 
 
-def _command(name: str) -> str:
+def command_of(name: str) -> str:
+    """Return the path of an unpacked program."""
     path = FOLDER / name
     if not path.exists():
-        raise BenchError(f"{name} is not in .dev/peers: run ./dev bench peers, which fetches it")
+        raise BenchError(f"{name} is not in .dev/peers: run it by ./dev, which fetches it")
     return str(path)
 
 
@@ -140,7 +141,8 @@ def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
 
 
 @contextlib.contextmanager
-def _running(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+def running(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run an unpacked program, silently, for as long as the context lasts."""
     process = _start(command)
     try:
         yield process
@@ -172,7 +174,8 @@ class Exporter:
         raise BenchError("prometheus-libvirt-exporter does not answer")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -189,12 +192,12 @@ def run(lab: PrivateLibvirtd, guests: int, rounds: int, sinks: Sequence[str]) ->
     slot_s = default_slot_s(guests)
     interval_s = slot_s * len(SLOTS)
     receiver = Receiver()
-    port = _free_port()
+    port = free_port()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="domstat-bench-")))
         exporter_process = stack.enter_context(
-            _running([
-                _command("usr/bin/prometheus-libvirt-exporter"),
+            running([
+                command_of("usr/bin/prometheus-libvirt-exporter"),
                 f"--web.listen-address=127.0.0.1:{port}",
                 f"--libvirt.uri={lab.uri_ro}",
             ])
@@ -205,12 +208,12 @@ def run(lab: PrivateLibvirtd, guests: int, rounds: int, sinks: Sequence[str]) ->
         agent = stack.enter_context(AgentRun.of(write_config(folder, lab.uri_ro, interval_s, sinks)))
         config = folder / "collectd.conf"
         config.write_text(
-            _COLLECTD.format(state=folder, peers=FOLDER, interval=interval_s, uri=lab.uri_ro, port=receiver.port)
+            COLLECTD.format(state=folder, peers=FOLDER, interval=interval_s, uri=lab.uri_ro, port=receiver.port)
         )
         # domstat's ticks are at multiples of the interval; collectd's cycles begin with its start.
         begins = _next_round(interval_s)
         _sleep_until(begins + SLOTS.index("collectd") * slot_s)
-        collectd = stack.enter_context(_running([_command("usr/sbin/collectd"), "-f", "-C", str(config)]))
+        collectd = stack.enter_context(running([command_of("usr/sbin/collectd"), "-f", "-C", str(config)]))
         processes: dict[str, Callable[[], Sequence[int]]] = {
             "domstat": agent.pids,
             "bare call": lambda: [raw.pid],

@@ -68,7 +68,7 @@ def _serve(uri: str) -> None:
     import libvirt
 
     from domstat.catalog import GROUPS
-    from domstat.collect.stream import ACTIVE, NOWAIT
+    from domstat.collect.block import ACTIVE, NOWAIT
 
     stats = sum(GROUPS[group] for group in GROUPS_ASKED)
     connection = libvirt.openReadOnly(uri)

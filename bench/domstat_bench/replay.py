@@ -14,7 +14,7 @@ import struct
 import time
 import uuid
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +193,10 @@ class FakeDomain:
         """Give the XML."""
         return self._double.xml()
 
+    def controlInfo(self) -> list[int]:  # noqa: N802 - libvirt's name
+        """Say that the monitor is free."""
+        return [0, 0, 0]
+
 
 class FakeConnection:
     """What libvirt-python's virConnect is to the worker, with *count* guests made after the recorded ones.
@@ -213,15 +217,52 @@ class FakeConnection:
 
     def getAllDomainStats(self, _stats: int, _flags: int) -> list[tuple[FakeDomain, dict[str, Value]]]:  # noqa: N802
         """Give the next values of all guests, and write what that cost to the meter."""
+        return self._answer(self._doubles)
+
+    def domainListGetStats(  # noqa: N802 - libvirt's name
+        self, domains: Sequence[FakeDomain], _stats: int, _flags: int
+    ) -> list[tuple[FakeDomain, dict[str, Value]]]:
+        """Give the next values of some guests, on the meter too."""
+        return self._answer([self._by_uuid[domain.UUIDString()] for domain in domains])
+
+    def _answer(self, doubles: Sequence[Double]) -> list[tuple[FakeDomain, dict[str, Value]]]:
         began = time.thread_time_ns()
         self._given = []
-        self._given = [(FakeDomain(double), double.stats()) for double in self._doubles]
+        self._given = [(FakeDomain(double), double.stats()) for double in doubles]
         answer = list(self._given)
         self._answers += 1
         self._burnt_ns += time.thread_time_ns() - began
         if self._meter is not None:
             os.pwrite(self._meter, METER.pack(self._answers, self._burnt_ns), 0)
         return answer
+
+    def listAllDomains(self, _flags: int) -> list[FakeDomain]:  # noqa: N802 - libvirt's name
+        """List the guests, all of which run."""
+        return [FakeDomain(double) for double in self._doubles]
+
+    def getCPUStats(self, _cpu: int, _flags: int) -> dict[str, int]:  # noqa: N802 - libvirt's name
+        """Give the host's CPU times, which go on with every answer."""
+        return dict.fromkeys(("kernel", "user", "idle", "iowait"), self._answers * 10**9)
+
+    def getMemoryStats(self, _cell: int, _flags: int) -> dict[str, int]:  # noqa: N802 - libvirt's name
+        """Give the host's memory, in KiB."""
+        return {"total": 1 << 28, "free": 1 << 26, "buffers": 1 << 20, "cached": 1 << 25}
+
+    def getInfo(self) -> list[Any]:  # noqa: N802 - libvirt's name
+        """Describe the host."""
+        return ["x86_64", 1 << 18, 64, 2400, 2, 1, 16, 2]
+
+    def getType(self) -> str:  # noqa: N802 - libvirt's name
+        """Name the driver."""
+        return "REPLAY"
+
+    def getVersion(self) -> int:  # noqa: N802 - libvirt's name
+        """Give the hypervisor's version, 1.0.0."""
+        return 1_000_000
+
+    def getLibVersion(self) -> int:  # noqa: N802 - libvirt's name
+        """Give libvirt's version, 9.0.0."""
+        return 9_000_000
 
     def lookupByUUIDString(self, text: str) -> FakeDomain:  # noqa: N802 - libvirt's name
         """Find a guest."""
@@ -237,6 +278,18 @@ class FakeConnection:
 
     def domainEventRegisterAny(self, *_arguments: Any) -> int:  # noqa: N802 - libvirt's name
         """Take note of no event: none will come."""
+        return 0
+
+    def domainEventDeregisterAny(self, _callback: int) -> int:  # noqa: N802 - libvirt's name
+        """Have nobody to tell."""
+        return 0
+
+    def registerCloseCallback(self, *_arguments: Any) -> int:  # noqa: N802 - libvirt's name
+        """Take note of nothing: this is never closed."""
+        return 0
+
+    def unregisterCloseCallback(self) -> int:  # noqa: N802 - libvirt's name
+        """Have nothing to forget."""
         return 0
 
     def close(self) -> int:

@@ -39,12 +39,12 @@ def _profile(file: Path, warm_up_ticks: int) -> Any:
     tick = Service._tick  # noqa: SLF001
     begun = 0
 
-    def counted(self: Service, line: Any) -> None:
+    def counted(self: Service, line: Any, due_ms: int) -> None:
         nonlocal begun
         begun += 1
         if begun == warm_up_ticks + 1:
             stages.reset()
-        tick(self, line)
+        tick(self, line, due_ms)
 
     Service._tick = counted  # type: ignore[method-assign]  # noqa: SLF001
     return lambda: stages.save(file.with_suffix(".agent"), begun - warm_up_ticks)

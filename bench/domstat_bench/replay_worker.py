@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from domstat.collect import worker
+from domstat.collect.worker import __main__ as worker
 from domstat_bench.replay import FakeConnection, Recording
 
 
@@ -40,7 +40,7 @@ def main() -> None:
     gc.freeze()  # the fake's guests are no part of a worker's memory: its garbage collector shall not walk them
     if settings.profile is not None:
         _profile(Path(settings.profile), settings.warm_up_ticks)
-    worker.main(lambda _uri: connection)
+    worker.main(lambda _uri, _writable: (connection, ""))
 
 
 def _profile(file: Path, warm_up_ticks: int) -> None:
@@ -53,6 +53,7 @@ def _profile(file: Path, warm_up_ticks: int) -> None:
     asked = 0
 
     def counted(self: Any, question: Any) -> Any:
+        """Stand in for the generator; what it does while it is gone through falls between two of its calls."""
         nonlocal asked
         asked += 1
         if asked == warm_up_ticks + 1:

@@ -111,16 +111,20 @@ class Stages:
 
 AGENT = (
     ("domstat.service:Service._tick", "tick: schedule's job, offering"),
-    ("domstat.service:Service._note_tick", "log"),
-    ("domstat.collect.hypervisor:_read_exactly", "read the answer"),
+    ("domstat.line:Line._note_tick", "log"),
+    ("domstat.collect.process:WorkerProcess._read_message", "read the answer"),
+    ("domstat.collect.process:Mailbox.get", "wait for the answer"),
     ("domstat.collect.wire:reply_decoder.decode", "decode the answer"),
+    ("domstat.collect.stream:Stream._settle", "recognize: nothing but values has changed"),
     ("domstat.collect.stream:Stream._describe", "look for what is to be described"),
     ("domstat.collect.stream:Stream.assemble", "assemble: moments, batch"),
     ("domstat.collect.stream:Stream._record", "record: partial, details, making it"),
-    ("domstat.collect.stream:Stream._recognize", "recognize: plan still fits"),
+    ("domstat.collect.stream:Stream._recognize", "recognize: make a plan"),
+    ("domstat.collect.subject:Subject.record", "records of host and agent"),
+    ("domstat.collect.chronicle:Chronicle.see", "look for what no event told"),
     ("domstat.collect.naming:Plan.params", "name params"),
-    ("domstat.collect.stream:advance", "rates"),
-    ("domstat.collect.stream:derive", "derive"),
+    ("domstat.collect.sample:advance", "rates"),
+    ("domstat.collect.sample:derive", "derive"),
     ("domstat.jsonlines:encode", "JSON"),
     ("domstat_sinks.sqlite.sink:SqliteSink.write", "sqlite: transaction, commit"),
     ("domstat_sinks.sqlite.writer:Writer._insert", "sqlite: row, entries, insert"),
@@ -131,9 +135,12 @@ AGENT = (
 """What is timed in the agent's parent process, as ``module:function``; a stage excludes those inside it."""
 
 WORKER = (
-    ("domstat.collect.worker:Worker._call", "(the bare call)"),
-    ("domstat.collect.worker:Worker._ask", "ask: uuid, name, id, records"),
-    ("domstat.collect.worker:Shapes.number", "shapes and values"),
+    ("domstat.collect.worker.calls:BulkCalls._taken", "(the bare call)"),
+    ("domstat.collect.worker.calls:BulkCalls._answer", "answer: uuid, name, id, records"),
+    ("domstat.collect.worker.calls:BulkCalls._short", "look for guests that came short"),
+    ("domstat.collect.worker.shapes:Shapes.number", "shapes and values"),
+    ("domstat.collect.worker.listening:Listener.drain", "wait for events"),
+    ("domstat.collect.worker.host:Host.sample", "sample the host"),
     ("domstat.collect.wire:frame", "encode the answer"),
 )
 """What is timed in the worker process."""

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from domstat.catalog import FieldKind, look_up
-from domstat.collect.inventory import parse
+from domstat.collect import wire
+from domstat.collect.definition import parse
 from domstat.collect.naming import Plan, has_stranger, parse_name
 from domstat.collect.wire import ALL
+from domstat.collect.worker.__main__ import Worker
 from domstat.model import Value
 from domstat_bench.replay import Double, FakeConnection, Guest, Recording, read_meter
 
@@ -110,3 +112,19 @@ def test_the_meter_counts_what_the_fake_burns(tmp_path: Path) -> None:
 def test_it_knows_no_guest_that_it_did_not_make() -> None:
     with pytest.raises(KeyError):
         FakeConnection(RECORDED, 1).lookupByUUIDString(RECORDED.guests[0].uuid)
+
+
+def test_a_worker_finds_all_that_it_asks_of_a_connection() -> None:
+    connection = FakeConnection(RECORDED, 3)
+    worker = Worker(wire.Open("replay:///"), lambda _uri, _writable: (connection, ""), [].append)
+    ask = wire.Ask(1, 1, chunk=2, host=True, cost=True, watch=(next(iter(connection._by_uuid)),))
+    first, second = worker.replies(ask)
+    assert isinstance(first, wire.Answer)
+    assert isinstance(second, wire.Answer)
+    assert [len(answer.guests) for answer in (first, second)] == [2, 1]
+    assert first.host is not None
+    assert first.host["host.version.hypervisor"] == "REPLAY 1.0.0"
+    assert list(worker.replies(wire.Look())) == [wire.Looked([], connected=True)]
+    (described,) = worker.replies(wire.Describe((first.guests[0].uuid,)))
+    assert isinstance(described, wire.Descriptions)
+    assert described.items[0].xml

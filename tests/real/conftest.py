@@ -15,10 +15,13 @@ from typing import Any
 
 import pytest
 
+from domstat.collect.block import Block
+from domstat.collect.chronicle import Chronicle
 from domstat.collect.hypervisor import Hypervisor
 from domstat.collect.inventory import Inventory
-from domstat.collect.stream import Block, Stream, deadline_in
-from domstat.model import Batch, Record
+from domstat.collect.stream import Stream
+from domstat.collect.wire import ALL
+from domstat.model import Batch, Event, Record
 from domstat_lab import guests, image
 from domstat_lab.libvirtd import PrivateLibvirtd
 from domstat_lab.spec import DiskSpec, GuestSpec, tiny
@@ -64,17 +67,37 @@ def victim(lab: PrivateLibvirtd) -> Iterator[GuestSpec]:
 
 
 class Collector:
-    """A stream on the lab, collected by hand."""
+    """A stream on the lab, collected by hand; events come as they come."""
 
     def __init__(self, uri: str, block: Block) -> None:
-        self.hypervisor = Hypervisor("lab", uri, Silent())
-        self.stream = Stream(self.hypervisor, Inventory(), block, Silent())
+        self.happened: list[Record] = []
+        """What happened to guests, oldest first."""
+        inventory = Inventory()
+        self._chronicle = Chronicle("lab", inventory, ALL, lambda batch: self.happened.extend(batch.records))
+        self.hypervisor = Hypervisor("lab", uri, Silent(), on_happened=self._chronicle.hear)
+        self.stream = Stream(self.hypervisor, inventory, block, Silent())
 
-    def tick(self) -> Batch:
-        return self.stream.collect(deadline_in(10))
+    def batches(self, deadline_s: float = 10.0) -> list[Batch]:
+        """Collect one tick: all its batches."""
+        batches = list(self.stream.collect(deadline_s))
+        for batch in batches:
+            self._chronicle.see(batch)
+        return batches
+
+    def tick(self, deadline_s: float = 10.0) -> dict[str, Record]:
+        """Collect one tick: the guests' records by name."""
+        records = [record for batch in self.batches(deadline_s) for record in batch.records if record.domain]
+        by_name = {record.domain.name: record for record in records if record.domain}
+        assert len(by_name) == len(records), "a guest has one record a tick"
+        return by_name
 
     def guest(self, name: str) -> Record:
-        return next(record for record in self.tick().records if record.domain and record.domain.name == name)
+        return self.tick()[name]
+
+    def events(self, name: str) -> list[Event]:
+        """Return what happened to one guest so far."""
+        about = (record for record in self.happened if record.domain and record.domain.name == name)
+        return [record.event for record in about if record.event]
 
 
 @pytest.fixture
@@ -93,11 +116,11 @@ def collect(lab: PrivateLibvirtd) -> Iterator[Callable[..., Collector]]:
 class Agent:
     """``domstat run`` as a process, its log read as events."""
 
-    def __init__(self, config: Path, stdout: Path) -> None:
+    def __init__(self, config: Path, stdout: Path, env: dict[str, str] | None = None) -> None:
         self._log_path = stdout.with_suffix(".log")
         with stdout.open("wb") as out, self._log_path.open("wb") as err:
             command = [sys.executable, "-m", "domstat.cli", "run", "--config", str(config)]
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=env)
 
     def events(self, name: str | None = None) -> list[dict[str, Any]]:
         """Return the log's events so far, those called *name*; every line must be one."""
@@ -115,6 +138,9 @@ class Agent:
     def wait_ticks(self, count: int) -> None:
         self.wait_for(lambda: len(self.events("tick")) >= count, f"{count} ticks")
 
+    def wait_more_ticks(self, count: int) -> None:
+        self.wait_ticks(len(self.events("tick")) + count)
+
     def stop(self, number: int = signal.SIGTERM) -> float:
         """End the agent; return how long it took, in seconds."""
         began = time.monotonic()
@@ -127,14 +153,23 @@ class Agent:
 def run_agent(lab: PrivateLibvirtd, tmp_path: Path) -> Iterator[Callable[..., Agent]]:
     agents: list[Agent] = []
 
-    def run(extra: str = "", interval: str = "500ms", uri: str | None = None, sinks: str | None = None) -> Agent:
+    def run(
+        extra: str = "",
+        interval: str = "500ms",
+        uri: str | None = None,
+        sinks: str | None = None,
+        env: dict[str, str] | None = None,
+        log_level: str = "info",
+    ) -> Agent:
+        """Run an agent with *extra* in the host's table; without a survey, which would come at any five minutes."""
+        survey = "" if "survey" in extra else "survey = { enabled = false }\n"
         config = tmp_path / "domstat.toml"
         config.write_text(
-            f'[agent]\nstate_dir = "{tmp_path}"\ninterval = "{interval}"\n'
-            f'[[hosts]]\nuri = "{uri or lab.uri_ro}"\nname = "lab"\n{extra}\n'
+            f'[agent]\nstate_dir = "{tmp_path}"\ninterval = "{interval}"\nlog_level = "{log_level}"\n'
+            f'[[hosts]]\nuri = "{uri or lab.uri_ro}"\nname = "lab"\n{survey}{extra}\n'
             + (sinks or '[[sinks]]\ntype = "sqlite"\n[[sinks]]\ntype = "stdout"\nformat = "json"\n')
         )
-        agents.append(Agent(config, tmp_path / "stdout.jsonl"))
+        agents.append(Agent(config, tmp_path / "stdout.jsonl", env))
         return agents[-1]
 
     yield run

@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,16 @@ import pytest
 
 from domstat.jsonlines import read_time
 from domstat.model import key_of
+from domstat_lab import guests
+from domstat_lab.hang import hung
 from domstat_lab.libvirtd import PrivateLibvirtd
 from domstat_lab.spec import GuestSpec
 from domstat_sinks.sqlite import connect
 
 from .conftest import BURNER, NAUGHTY, WRITER, Agent
+
+OVERLOAD = "overload"
+"""The reason of gaps that a busy machine may leave at any time."""
 
 
 def domstat(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -27,14 +34,25 @@ def domstat(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
 
 
-def lines_of(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+def lines_of(path: Path, *kinds: str) -> list[dict[str, Any]]:
+    """Read the records of a file of JSON lines, of some kinds or of all."""
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    return [record for record in records if not kinds or record["kind"] in kinds]
+
+
+def said_of(agent: Agent) -> list[tuple[str, str]]:
+    """Return level and name of what the log said for people, but that this machine is too busy for the interval."""
+    said = [(event["level"], event["event"]) for event in agent.events()]
+    return [(level, name) for level, name in said if level != "info" and name != "interval_too_short"]
 
 
 def test_once_shows_the_second_tick_with_rates_and_details(lab: PrivateLibvirtd) -> None:
     done = domstat("once", "--uri", lab.uri_ro, "--interval", "3s", "--format", "json")
     assert (done.returncode, done.stderr) == (0, "")
-    records = {record["domain"]["name"]: record for record in map(json.loads, done.stdout.splitlines())}
+    host, *guests, agent = map(json.loads, done.stdout.splitlines())
+    assert (host["kind"], agent["kind"]) == ("host", "agent")
+    assert host["rates"]["host.cpu.user"] > 0
+    records = {record["domain"]["name"]: record for record in guests}
     assert set(records) >= {WRITER.name, BURNER.name, NAUGHTY.name}
     writer = records[WRITER.name]
     assert list(writer)[:6] == ["v", "kind", "time", "host", "collect", "domain"]
@@ -57,22 +75,71 @@ def test_the_history_says_what_the_stream_said(run_agent: Callable[..., Agent], 
     agent = run_agent()
     agent.wait_ticks(6)
     agent.stop()
-    records = lines_of(tmp_path / "stdout.jsonl")
+    records = lines_of(tmp_path / "stdout.jsonl", "guest", "host", "agent")
     assert len({record["time"] for record in records}) >= 6
+    assert {record["kind"] for record in records} == {"guest", "host", "agent"}
     connection = connect(tmp_path / "history.db")
     for record in records:
-        at = (read_time(record["time"]), record["domain"]["uuid"])
+        at = (read_time(record["time"]), record["kind"], record.get("domain", {}).get("uuid"))
         for view, said in (("samples", record["params"]), ("rates", record.get("rates", {}))):
-            rows = connection.execute(f"SELECT field, device, value FROM {view} WHERE time_ms = ? AND uuid = ?", at)
+            query = f"SELECT field, device, value FROM {view} WHERE time_ms = ? AND kind = ? AND uuid IS ?"
+            rows = connection.execute(query, at)
             assert {key_of(field, device): value for field, device, value in rows} == said
     connection.close()
+
+
+def test_what_happens_to_a_guest_is_in_the_stream_and_in_the_history(
+    lab: PrivateLibvirtd, run_agent: Callable[..., Agent], tmp_path: Path
+) -> None:
+    spec = GuestSpec("mayfly", kind="tiny", memory_mib=4)
+    agent = run_agent()
+    agent.wait_ticks(2)
+    guests.start(lab, [spec])
+    agent.wait_more_ticks(2)
+    guests.destroy(lab, [spec.name])
+    agent.wait_more_ticks(2)
+    agent.stop()
+    events = [
+        record for record in lines_of(tmp_path / "stdout.jsonl", "event") if record["domain"]["name"] == spec.name
+    ]
+    told = [(event["event"]["type"], event["event"].get("reason")) for event in events]
+    assert ("started", "booted") in told
+    assert told[-1] == ("stopped", "destroyed")
+    connection = connect(tmp_path / "history.db")
+    rows = connection.execute(
+        "SELECT time_ms, type, reason FROM events WHERE domain = ? ORDER BY time_ms", (spec.name,)
+    ).fetchall()
+    connection.close()
+    assert rows == [(read_time(event["time"]), *what) for event, what in zip(events, told, strict=True)]
+
+
+def test_the_time_between_two_agents_is_a_gap(run_agent: Callable[..., Agent], tmp_path: Path) -> None:
+    first = run_agent()
+    first.wait_ticks(3)
+    first.stop()
+    last = max(read_time(record["time"]) for record in lines_of(tmp_path / "stdout.jsonl", "guest"))
+    time.sleep(1)
+    second = run_agent()
+    second.wait_ticks(2)
+    second.stop()
+    records = lines_of(tmp_path / "stdout.jsonl")
+    assert records[0]["kind"] == "gap"
+    gap = records[0]["gap"]
+    assert gap["reason"] == "agent-stopped"
+    assert last < read_time(gap["from"]) < last + 1500
+    assert read_time(gap["to"]) >= last + 1000
+    connection = connect(tmp_path / "history.db")
+    query = "SELECT start_ms, end_ms, collect FROM gaps WHERE reason = 'agent-stopped'"
+    rows = connection.execute(query).fetchall()
+    connection.close()
+    assert rows == [(read_time(gap["from"]), read_time(gap["to"]), "default")]
 
 
 def test_ticks_fall_on_multiples_of_the_interval(run_agent: Callable[..., Agent], tmp_path: Path) -> None:
     agent = run_agent(interval="1s")
     agent.wait_ticks(4)
     agent.stop()
-    late_ms = [read_time(record["time"]) % 1000 for record in lines_of(tmp_path / "stdout.jsonl")]
+    late_ms = [read_time(record["time"]) % 1000 for record in lines_of(tmp_path / "stdout.jsonl", "agent")]
     # The first may wait for its worker to start; the median tells whether the others are in line.
     assert sorted(late_ms)[len(late_ms) // 2] < 250
 
@@ -96,57 +163,67 @@ def test_a_signal_ends_the_agent_within_two_seconds(
 def test_a_signal_ends_the_agent_even_while_a_call_hangs(
     lab: PrivateLibvirtd, victim: GuestSpec, run_agent: Callable[..., Agent]
 ) -> None:
-    agent = run_agent(extra='deadline = "30s"')
+    agent = run_agent(extra='deadline = "30s"', log_level="debug")
     agent.wait_ticks(2)
-    hung = lab.qemu_pid(victim.name)
-    os.kill(hung, signal.SIGSTOP)
-    try:
+    with hung(lab, [victim.name]):
         ticks = len(agent.events("tick"))
         agent.wait_for(lambda: len(agent.events("tick_skipped")) > 0, "skipped tick")
         assert len(agent.events("tick")) <= ticks + 1
         assert agent.stop() < 2
-    finally:
-        os.kill(hung, signal.SIGCONT)
 
 
-def test_a_hung_guest_is_outlived(lab: PrivateLibvirtd, victim: GuestSpec, run_agent: Callable[..., Agent]) -> None:
-    agent = run_agent(extra='deadline = "2s"')
+def test_a_hung_guest_is_outlived_by_every_tick_of_the_others(
+    lab: PrivateLibvirtd, victim: GuestSpec, run_agent: Callable[..., Agent], tmp_path: Path
+) -> None:
+    agent = run_agent(interval="2s", extra='deadline = "1s"')
     agent.wait_ticks(2)
-    hung = lab.qemu_pid(victim.name)
-    os.kill(hung, signal.SIGSTOP)
-    try:
-        agent.wait_for(lambda: len(agent.events("tick_failed")) == 1, "failed tick")
-        (failed,) = agent.events("tick_failed")
-        assert (failed["reason"], failed["workers_killed"]) == ("deadline", 1)
-        agent.wait_for(lambda: any(tick["partial"] == 1 for tick in agent.events("tick")), "partial record")
-    finally:
-        os.kill(hung, signal.SIGCONT)
-    agent.wait_for(lambda: agent.events("tick")[-1]["partial"] == 0, "whole record")
+    with hung(lab, [victim.name]):
+        agent.wait_for(lambda: any(tick["quarantined"] for tick in agent.events("tick")), "stuck guest")
+        agent.wait_more_ticks(1)
+    agent.wait_for(lambda: agent.events("tick")[-1]["quarantined"] == 0, "guest that goes on")
     agent.stop()
-    assert [event for event in agent.events() if event["level"] == "error"] == [failed]
+    assert said_of(agent) == [("warning", "guest_stuck")]
+    (stuck,) = agent.events("guest_stuck")
+    (freed,) = agent.events("guest_answers")
+    assert (stuck["guest"], freed["guest"]) == (victim.name, victim.name)
+    ticks = agent.events("tick")
+    assert (ticks[-1]["workers_killed"], ticks[-1]["reconnects"]) == (1, 1)
+    records = lines_of(tmp_path / "stdout.jsonl")
+    assert {record["gap"]["reason"] for record in records if record["kind"] == "gap"} <= {OVERLOAD}
+    of_writer = [record for record in records if record.get("domain", {}).get("name") == WRITER.name]
+    assert len(of_writer) == len(ticks)
+    assert [record["partial"] for record in of_writer if record.get("partial")] == []
+    of_victim = [record for record in records if record.get("domain", {}).get("name") == victim.name]
+    assert [bool(record.get("partial")) for record in of_victim].count(True) >= 2
+    assert not of_victim[-1].get("partial")
 
 
-def test_a_dead_libvirtd_is_one_line_and_its_return_another(
-    lab: PrivateLibvirtd, run_agent: Callable[..., Agent]
+def test_a_dead_libvirtd_is_one_line_its_return_another_and_every_tick_between_a_gap(
+    lab: PrivateLibvirtd, run_agent: Callable[..., Agent], tmp_path: Path
 ) -> None:
     agent = run_agent()
     agent.wait_ticks(2)
     lab.kill()
-    agent.wait_for(lambda: len(agent.events("tick_failed")) > 0, "failed tick")
+    agent.wait_for(lambda: len(agent.events("host_lost")) > 0, "lost host")
     ticks = len(agent.events("tick"))
     lab.restart()
     agent.wait_for(lambda: len(agent.events("tick")) > ticks + 2, "tick after the outage")
     agent.stop()
-    assert [event["reason"] for event in agent.events("tick_failed")] == ["unreachable"]
-    assert len(agent.events("collecting_again")) == 1
+    assert said_of(agent) == [("error", "host_lost"), ("warning", "host_back")]
+    assert agent.events("host_lost")[0]["reason"] == "host-down"
+    gaps = [record["gap"] for record in lines_of(tmp_path / "stdout.jsonl", "gap")]
+    assert {gap["reason"] for gap in gaps} - {OVERLOAD} == {"host-down"}
+    spans = [(read_time(gap["from"]), read_time(gap["to"])) for gap in gaps]
+    assert all(early[1] <= late[0] for early, late in pairwise(spans))
+    assert agent.events("tick")[-1]["reconnects"] >= 1
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 300 KiB."""
+    """A file system of 8 MiB, in which the history and its log have room."""
     mount = tmp_path / "small"
     mount.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", mount], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", mount], check=True)
     yield mount
     subprocess.run(["umount", "--lazy", mount], check=True)
 

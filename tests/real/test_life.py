@@ -6,17 +6,26 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 
-from domstat.collect.hypervisor import OverdueError
-from domstat.collect.stream import deadline_in
 from domstat.collect.wire import Globs
-from domstat_lab import guests, hotplug
+from domstat.model import Event, Kind, Record
+from domstat_lab import guests, hotplug, life
+from domstat_lab.hang import hung
 from domstat_lab.libvirtd import PrivateLibvirtd
-from domstat_lab.spec import DiskSpec, GuestSpec
+from domstat_lab.spec import DiskSpec, GuestSpec, tiny
 
-from .conftest import NAUGHTY, SLEEPER, WRITER, Collector
+from .conftest import BURNER, NAUGHTY, SLEEPER, WRITER, Collector
+
+A_MOMENT_S = 0.5
+"""How long a guest that goes on, or a process that was killed, may take to be seen to have done so."""
+
+ONSET_S = 5.0
+"""The tick in which a guest hangs: the deadline, a look, a new worker, and half the deadline for who is stuck."""
+
+EVENTS_S = 10.0
 
 
 def disks_of(params: Mapping[str, object]) -> set[str]:
@@ -61,7 +70,7 @@ def test_a_restarted_guest_begins_a_new_epoch(lab: PrivateLibvirtd, collect: Cal
     guests.start(lab, [spec])
     old = collector.guest(spec.name)
     guests.destroy(lab, [spec.name])
-    assert all(record.domain and record.domain.name != spec.name for record in collector.tick().records)
+    assert spec.name not in collector.tick()
     guests.start(lab, [spec])
     new, next_one = collector.guest(spec.name), collector.guest(spec.name)
     guests.destroy(lab, [spec.name])
@@ -75,12 +84,12 @@ def test_a_restarted_guest_begins_a_new_epoch(lab: PrivateLibvirtd, collect: Cal
 
 
 def test_chosen_guests_come_by_the_list_call(collect: Callable[..., Collector]) -> None:
-    batch = collect(domains=Globs(include=("*e*",), exclude=("sl*", "a*"))).tick()
-    assert sorted(record.domain.name for record in batch.records if record.domain) == ["burner", "writer"]
+    assert set(collect(domains=Globs(include=("*e*",), exclude=("sl*", "a*"))).tick()) == {"burner", "writer"}
 
 
 def test_no_guest_chosen_is_an_empty_tick(collect: Callable[..., Collector]) -> None:
-    assert collect(domains=Globs(include=("nobody",))).tick().records == ()
+    (batch,) = collect(domains=Globs(include=("nobody",))).batches()
+    assert [record.kind for record in batch.records] == [Kind.AGENT]
 
 
 def test_backing_layers_are_devices_of_their_own(collect: Callable[..., Collector]) -> None:
@@ -94,35 +103,132 @@ def test_a_hostile_name_is_just_a_name(collect: Callable[..., Collector]) -> Non
     assert collect().guest(NAUGHTY.name).params["state.state"] == 1
 
 
-def test_a_hung_guest_costs_its_worker_and_the_others_go_on(
+# --- a guest that hangs
+
+
+def test_the_tick_in_which_a_guest_hangs_has_all_others_whole_and_it_is_whole_in_the_next_after_it_goes_on(
+    lab: PrivateLibvirtd, victim: GuestSpec, collect: Callable[..., Collector]
+) -> None:
+    collector = collect(host=True)
+    assert collector.guest(victim.name).partial is None
+    whole = collector.guest(victim.name)
+    with hung(lab, [victim.name]):
+        began = time.monotonic()
+        onset = collector.tick(deadline_s=1.0)
+        assert time.monotonic() - began < ONSET_S
+        assert (collector.hypervisor.workers_killed, len(collector.hypervisor.quarantine)) == (1, 1)
+        assert_alone_is_partial(onset, victim.name)
+        began = time.monotonic()
+        during = collector.tick(deadline_s=5.0)
+        assert time.monotonic() - began < 3.0, "a guest that is known to be stuck is not waited for"
+        assert_alone_is_partial(during, victim.name)
+        assert during[WRITER.name].rates["block.wr.bytes[vda]"] >= 0
+        assert during[victim.name].rates.keys().isdisjoint({"block.rd.reqs[vda]", "block.wr.bytes[vda]"})
+    time.sleep(A_MOMENT_S)
+    after = collector.tick(deadline_s=5.0)
+    assert {name: record.partial for name, record in after.items() if record.partial} == {}
+    assert len(collector.hypervisor.quarantine) == 0
+    spans = [record.interval_s or 0 for record in (onset[victim.name], during[victim.name], after[victim.name])]
+    read = int(after[victim.name].params["block.rd.reqs[vda]"]) - int(whole.params["block.rd.reqs[vda]"])
+    assert after[victim.name].rates["block.rd.reqs[vda]"] == pytest.approx(read / sum(spans))
+
+
+def assert_alone_is_partial(records: Mapping[str, Record], name: str) -> None:
+    assert set(records) >= {WRITER.name, BURNER.name, SLEEPER.name, NAUGHTY.name, name}
+    assert {known for known, record in records.items() if record.partial} == {name}
+    partial = records[name].partial
+    assert partial
+    assert set(partial.missing) >= {"balloon", "block", "cpu-total"}
+    assert partial.age_s
+    assert records[name].params["state.state"] == 1
+    assert not any(key.startswith("block.wr.bytes") for key in records[name].params)
+
+
+def test_a_guest_that_is_destroyed_while_it_hangs_is_gone_and_no_more(
     lab: PrivateLibvirtd, victim: GuestSpec, collect: Callable[..., Collector]
 ) -> None:
     collector = collect()
-    whole = collector.guest(victim.name)
-    assert whole.partial is None
-    hung = lab.qemu_pid(victim.name)
-    os.kill(hung, signal.SIGSTOP)
+    collector.tick()
+    with hung(lab, [victim.name]):
+        collector.tick(deadline_s=1.0)
+        os.kill(lab.qemu_pid(victim.name), signal.SIGKILL)
+        time.sleep(A_MOMENT_S)
+        records = collector.tick(deadline_s=5.0)
+    assert victim.name not in records
+    assert {name for name, record in records.items() if record.partial} == set()
+    assert len(collector.hypervisor.quarantine) == 0
+
+
+# --- what happens to guests
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + EVENTS_S
+    while not condition():
+        assert time.monotonic() < end, "no such event came"
+        time.sleep(0.01)
+
+
+def test_what_happens_to_a_guest_is_told_as_it_happens(lab: PrivateLibvirtd, collect: Callable[..., Collector]) -> None:
+    spec = GuestSpec("newborn", kind="tiny", memory_mib=4)
+    collector = collect()
+    collector.tick()
+    guests.start(lab, [spec])
+    collector.tick()
+    life.suspend(lab, spec.name)
+    life.resume(lab, spec.name)
+    life.reset(lab, spec.name)
+    guests.destroy(lab, [spec.name])
+    until(lambda: Event("stopped", "destroyed") in collector.events(spec.name))
+    told = [event for event in collector.events(spec.name) if event.type != "shutdown"]  # QEMU's word, if it has time
+    assert [event.type for event in told] == ["resumed", "started", "paused", "resumed", "rebooted", "stopped"]
+    assert told[1:4] == [Event("started", "booted"), Event("paused", "paused"), Event("resumed", "unpaused")]
+    times = [record.time_ms for record in collector.happened]
+    assert times == sorted(set(times))
+    assert abs(times[-1] / 1000 - time.time()) < EVENTS_S
+
+
+def test_a_disk_replugged_under_its_old_name_is_told_and_begins_anew(
+    lab: PrivateLibvirtd, collect: Callable[..., Collector]
+) -> None:
+    spec = tiny("swapper", scsi=True)
+    guests.start(lab, [spec])
     try:
-        began = time.monotonic()
-        with pytest.raises(OverdueError):
-            collector.stream.collect(deadline_in(2))
-        assert 1.9 < time.monotonic() - began < 4
-        assert collector.hypervisor.workers_killed == 1
-        batch = collector.stream.collect(deadline_in(5))
-        records = {record.domain.name: record for record in batch.records if record.domain}
-        assert records[WRITER.name].partial is None
-        assert records[WRITER.name].rates["block.wr.bytes[vda]"] > 0
-        partial = records[victim.name].partial
-        assert partial
-        assert "block" in partial.missing
-        assert partial.age_s
-        assert partial.age_s > 1
-        assert not any(key.startswith("block.wr.bytes") for key in records[victim.name].params)
+        hotplug.attach_disk(lab, spec.name, DiskSpec(2), "sda")
+        collector = collect()
+        before = collector.guest(spec.name)
+        assert before.anew is None
+        hotplug.replug_disk(lab, spec.name, DiskSpec(2), "sda")
+        after = collector.guest(spec.name)
+        again = collector.guest(spec.name)
     finally:
-        os.kill(hung, signal.SIGCONT)
-    time.sleep(0.5)
-    recovered = collector.guest(victim.name)
-    assert recovered.partial is None
-    own_elapsed = (records[victim.name].interval_s or 0) + (recovered.interval_s or 0)
-    read = int(recovered.params["block.rd.reqs[vda]"]) - int(whole.params["block.rd.reqs[vda]"])
-    assert recovered.rates["block.rd.reqs[vda]"] == pytest.approx(read / own_elapsed)
+        guests.destroy(lab, [spec.name])
+    assert after.anew == ("sda",)
+    assert after.partial is None
+    assert not [key for key in after.rates if key.endswith("[sda]")]
+    assert [key for key in after.rates if key.endswith("[vda]")]
+    assert again.anew is None
+    assert again.rates["block.rd.reqs[sda]"] >= 0
+    plugs = [event for event in collector.events(spec.name) if event.type.startswith("device-")]
+    assert plugs == [Event("device-removed", None, "sda"), Event("device-added", None, "sda")]
+
+
+# --- what is no guest
+
+
+def test_the_host_and_the_agent_have_a_record_each_a_tick(collect: Callable[..., Collector]) -> None:
+    collector = collect(host=True)
+    collector.batches()
+    time.sleep(A_MOMENT_S)
+    (batch,) = collector.batches()
+    host, *others, agent = batch.records
+    assert (host.kind, agent.kind) == (Kind.HOST, Kind.AGENT)
+    assert {record.kind for record in others} == {Kind.GUEST}
+    assert host.params["host.cpus"] == os.cpu_count()
+    meminfo = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    assert host.params["host.memory.total"] == int(meminfo["MemTotal"].split()[0])
+    assert 0 < host.derived["host.cpu.utilization"] <= 1
+    assert 0 < host.derived["host.memory.used"] < int(host.params["host.memory.total"]) * 1024
+    assert agent.params["agent.guests"] == len(others)
+    assert agent.params["agent.calls"] == 1
+    assert int(agent.params["agent.cost.libvirtd"]) > 0

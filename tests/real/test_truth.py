@@ -9,12 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
+import pytest
+
+from domstat.collect.block import Block
 from domstat.model import Record
 from domstat_lab import guests
 from domstat_lab.libvirtd import PrivateLibvirtd
 
-from .conftest import BURNER, WRITER, Collector
+from .conftest import BURNER, CORE, WRITER, Collector
 
 SPAN_TICKS = 20
 TICK_S = 1.0
@@ -58,56 +62,64 @@ class Timeline:
         return v0 + (v1 - v0) * (time_ns - t0) / (t1 - t0)
 
 
-def collect_span(collector: Collector, name: str) -> list[tuple[int, Record]]:
-    """Collect some ticks of one guest, each with the wall time of its call in nanoseconds."""
-    ticks = []
-    for _ in range(SPAN_TICKS):
-        before = time.time_ns()
-        record = collector.guest(name)
-        ticks.append(((before + time.time_ns()) // 2, record))
-        time.sleep(TICK_S)
-    return ticks
-
-
 def integral(ticks: list[tuple[int, Record]], key: str) -> float:
     """Add up what the rates say was done: rate times the record's own elapsed time."""
     return sum(record.rates[key] * (record.interval_s or 0) for _, record in ticks[1:])
 
 
-def test_bytes_written_agree_with_the_guests_own_count(lab: PrivateLibvirtd, collect: Callable[..., Collector]) -> None:
-    def look() -> tuple[int, float]:
-        written = guests.written_bytes(lab, WRITER.name)
-        return written.time_ns, float(written.bytes)
+class Watched(NamedTuple):
+    """Some ticks of a guest, each with the wall time of its call in nanoseconds, and the truth about its load."""
 
-    timeline = Timeline(look)
-    collector = collect()
-    collector.tick()
-    with timeline.watching():
-        time.sleep(2 * TICK_S)
-        ticks = collect_span(collector, WRITER.name)
-    truth = timeline.at(ticks[-1][0]) - timeline.at(ticks[0][0])
-    assert truth > 1_000_000
-    assert abs(integral(ticks, "block.wr.bytes[vda]") - truth) <= 0.02 * truth
+    ticks: list[tuple[int, Record]]
+    timeline: Timeline
+
+    @property
+    def truth(self) -> float:
+        """What was done between the first tick and the last."""
+        return self.timeline.at(self.ticks[-1][0]) - self.timeline.at(self.ticks[0][0])
 
 
-def test_cpu_time_agrees_with_the_kernels_count_of_the_process(
-    lab: PrivateLibvirtd, collect: Callable[..., Collector]
-) -> None:
+@pytest.fixture(scope="module")
+def watched(lab: PrivateLibvirtd) -> dict[str, Watched]:
+    """Collect for a while, and watch what two guests really do: how much one writes, and how the other burns."""
     stat = Path(f"/proc/{lab.qemu_pid(BURNER.name)}/stat")
 
-    def look() -> tuple[int, float]:
+    def written() -> tuple[int, float]:
+        seen = guests.written_bytes(lab, WRITER.name)
+        return seen.time_ns, float(seen.bytes)
+
+    def burnt() -> tuple[int, float]:
         fields = stat.read_text().rpartition(")")[2].split()
         return time.time_ns(), (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    timeline = Timeline(look)
-    collector = collect()
-    collector.tick()
-    with timeline.watching():
-        time.sleep(2 * TICK_S)
-        ticks = collect_span(collector, BURNER.name)
-    truth = timeline.at(ticks[-1][0]) - timeline.at(ticks[0][0])
-    assert truth > 0.05 * SPAN_TICKS
-    assert abs(integral(ticks, "cpu.time") - truth) <= 0.03 * truth
+    found = {WRITER.name: Watched([], Timeline(written)), BURNER.name: Watched([], Timeline(burnt))}
+    collector = Collector(lab.uri_ro, Block("default", CORE))
+    try:
+        collector.tick()
+        with found[WRITER.name].timeline.watching(), found[BURNER.name].timeline.watching():
+            time.sleep(2 * TICK_S)
+            for _ in range(SPAN_TICKS):
+                before = time.time_ns()
+                records = collector.tick()
+                at = (before + time.time_ns()) // 2
+                for name, guest in found.items():
+                    guest.ticks.append((at, records[name]))
+                time.sleep(TICK_S)
+    finally:
+        collector.hypervisor.close()
+    return found
+
+
+def test_bytes_written_agree_with_the_guests_own_count(watched: dict[str, Watched]) -> None:
+    writer = watched[WRITER.name]
+    assert writer.truth > 1_000_000
+    assert abs(integral(writer.ticks, "block.wr.bytes[vda]") - writer.truth) <= 0.02 * writer.truth
+
+
+def test_cpu_time_agrees_with_the_kernels_count_of_the_process(watched: dict[str, Watched]) -> None:
+    burner = watched[BURNER.name]
+    assert burner.truth > 0.05 * SPAN_TICKS
+    assert abs(integral(burner.ticks, "cpu.time") - burner.truth) <= 0.03 * burner.truth
 
 
 def test_what_the_guest_has_is_what_is_reported(collect: Callable[..., Collector]) -> None:
