@@ -11,6 +11,7 @@ from domstat.catalog import GROUPS
 from domstat.collect import wire
 from domstat.collect.worker import roster
 from domstat.collect.worker.connection import how_reached
+from domstat.collect.worker.host import dotted
 
 _EVERY_GROUP = sum(GROUPS.values())
 
@@ -83,7 +84,6 @@ def _by_name(refusal: str) -> dict[str, bool]:
 def _version(ask: Callable[[], int]) -> str:
     """Write a version as a text, "7.2.22" for libvirt's 7002022; empty if the driver has none."""
     try:
-        version = ask()
+        return dotted(ask())
     except libvirt.libvirtError:
         return ""
-    return f"{version // 1_000_000}.{version // 1_000 % 1_000}.{version % 1_000}"

@@ -21,9 +21,9 @@ KEEPALIVE_INTERVAL_S = 3
 """How often an idle connection is asked for a sign of life."""
 
 KEEPALIVE_COUNT = 1
-"""How many signs of life may be missing. A daemon that hangs is noticed after interval x (count + 1) = 6 s, or up to 9 s
-since libvirt counts whole seconds: soon enough for the next tick to be tried on a new connection, and long beyond what a
-busy daemon's main loop takes to answer. A hung guest does not keep the daemon from answering."""
+"""How many signs of life may be missing. A daemon that hangs is noticed after interval x (count + 1) = 6 s, or up to
+9 s since libvirt counts whole seconds: soon enough for the next tick to be tried on a new connection, and long beyond
+what a busy daemon's main loop takes to answer. A hung guest does not keep the daemon from answering."""
 
 _MODES = ("direct", "legacy")
 """What the URI's ``mode`` calls a daemon per driver, and libvirtd (since libvirt 5.7)."""

@@ -75,10 +75,10 @@ class Host:
         return {"host.cpus": self._connection.getInfo()[2]}
 
     def _versions(self) -> dict[str, Value]:
-        versions: dict[str, Value] = {"host.version.libvirt": _dotted(self._connection.getLibVersion())}
+        versions: dict[str, Value] = {"host.version.libvirt": dotted(self._connection.getLibVersion())}
         with suppress(libvirt.libvirtError):  # a driver without a hypervisor of its own
             versions["host.version.hypervisor"] = (
-                f"{self._connection.getType()} {_dotted(self._connection.getVersion())}"
+                f"{self._connection.getType()} {dotted(self._connection.getVersion())}"
             )
         return versions
 
@@ -112,6 +112,6 @@ def _own_memory() -> dict[str, Value]:
     return {}
 
 
-def _dotted(version: int) -> str:
+def dotted(version: int) -> str:
     """Write libvirt's way of putting a version into a number: 7002022 is 7.2.22."""
     return f"{version // 1_000_000}.{version // 1_000 % 1_000}.{version % 1_000}"
