@@ -46,7 +46,7 @@ SELECT domain,
        round(avg(CASE field WHEN 'cpu.time' THEN value END), 3) AS cpu_cores,
        round(sum(CASE field WHEN 'block.wr.bytes' THEN value END)
              / count(DISTINCT CASE field WHEN 'block.wr.bytes' THEN time_ms END)) AS bytes_written_per_second
-FROM rates GROUP BY domain ORDER BY domain"""
+FROM rates WHERE kind = 'guest' GROUP BY domain ORDER BY domain"""
 
 
 def main() -> None:
