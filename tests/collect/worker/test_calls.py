@@ -130,6 +130,28 @@ def test_a_driver_that_does_not_know_nowait_is_asked_without_it_from_then_on() -
     assert (len(first.notes), second.notes) == (1, [])
 
 
+def failing_once(code: int) -> Caller:
+    daemon = Daemon("web-1", "db-1")
+    errors = [Refused(code)]
+
+    def fail() -> None:
+        if errors:
+            raise errors.pop()
+
+    daemon.before = fail
+    return Caller(daemon)
+
+
+@pytest.mark.parametrize("code", [libvirt.VIR_ERR_SYSTEM_ERROR, libvirt.VIR_ERR_INTERNAL_ERROR])
+def test_a_guest_that_dies_within_the_call_costs_the_others_nothing(code: int) -> None:
+    assert len(failing_once(code).one().guests) == 2
+
+
+def test_a_call_that_fails_for_another_reason_is_not_made_again() -> None:
+    with pytest.raises(Refused):
+        failing_once(libvirt.VIR_ERR_OPERATION_FAILED).one()
+
+
 def test_an_argument_that_is_wrong_for_another_reason_is_refused() -> None:
     daemon = Daemon("web-1")
     daemon.unknown_flags = ACTIVE

@@ -37,6 +37,9 @@ AGAIN_S = (0.02, 0.1, 0.3)
 """Pauses before a guest that came short is asked once more: somebody else's command in its monitor takes about 5 ms.
 Calls that hung in a stuck guest go on through all others at once when that answers: the last pause outlasts those."""
 
+_OF_A_DEATH = (libvirt.VIR_ERR_SYSTEM_ERROR, libvirt.VIR_ERR_INTERNAL_ERROR)
+"""What the QEMU driver says of a monitor that closes while it is asked: it cannot be read, its end was met."""
+
 GUESTS_REMEMBERED_MAX = 50_000
 """Guests of which it is known how much they have to say: three times what one answer of libvirt can hold."""
 
@@ -112,7 +115,7 @@ class BulkCalls:
         self, ask: wire.Ask, call: Callable[[int, int], Records], flags: int, *, more: bool = False
     ) -> Iterator[wire.Answer]:
         """Make one call; guests that came short are asked for once more, in an answer with its own stamp."""
-        taken = self._taken(lambda: self._tolerant(call, _stats(ask), flags))
+        taken = self._taken_of_all(lambda: self._tolerant(call, _stats(ask), flags))
         if _nothing_to_ask(ask):
             taken.records = [(domain, {}) for domain, _ in taken.records]
         short = [] if ask.spare else self._short(ask, taken.records)
@@ -158,7 +161,7 @@ class BulkCalls:
         taken = None
         for pause in AGAIN_S:
             time.sleep(pause)
-            taken = self._taken(
+            taken = self._taken_of_all(
                 lambda: self._tolerant(lambda s, f: connection.domainListGetStats(short, s, f), _stats(ask), flags)
             )
             if not self._short(ask, taken.records):
@@ -213,6 +216,15 @@ class BulkCalls:
         return wire.Answer(
             taken.stamp, guests, shapes, forgotten, more, spared=ask.spare, stuck=stuck, unasked=unasked, notes=notes
         )
+
+    def _taken_of_all(self, call: Callable[[], Records]) -> Taken:
+        """Make a call; once more if it failed by a guest whose QEMU died within it, for then it fails for all."""
+        try:
+            return self._taken(call)
+        except libvirt.libvirtError as error:
+            if error.get_error_domain() != libvirt.VIR_FROM_QEMU or error.get_error_code() not in _OF_A_DEATH:
+                raise
+        return self._taken(call)
 
     def _taken(self, call: Callable[[], Records]) -> Taken:
         stamp = clock.now()
