@@ -10,6 +10,7 @@ from domstat_lab.guests import MIB, guest_folder
 from domstat_lab.libvirtd import PrivateLibvirtd
 
 COMMIT_TIMEOUT_S = 20.0  # seconds to copy one layer into the one below it: a disk here has a few MiB at most
+TRAY_TIMEOUT_S = 20.0  # seconds until a drive can be opened: firmware that looks for something to boot closes it again
 
 
 def add_layer(lab: PrivateLibvirtd, name: str, target: str) -> Path:
@@ -61,8 +62,24 @@ def eject_medium(lab: PrivateLibvirtd, name: str) -> None:
 
 
 def _change_medium(lab: PrivateLibvirtd, name: str, file: Path | None) -> None:
+    """Change the medium as soon as the drive stays open: a guest that looks into it just then closes it again."""
     with connection.guest(lab.uri_rw, name) as guest:
-        guest.updateDeviceFlags(cdrom_xml(file, CDROM), connection.binding().VIR_DOMAIN_AFFECT_LIVE)
+        processes.wait_until(
+            lambda: _is_changed(guest, file),
+            timeout_s=TRAY_TIMEOUT_S,
+            otherwise=f"the drive of the guest {name} cannot be opened",
+        )
+
+
+def _is_changed(guest: Any, file: Path | None) -> bool:
+    libvirt = connection.binding()
+    try:
+        guest.updateDeviceFlags(cdrom_xml(file, CDROM), libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    except libvirt.libvirtError as error:
+        if "is not open" in str(error):
+            return False
+        raise
+    return True
 
 
 def _layers(guest: Any, target: str) -> list[Path]:
