@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
@@ -20,10 +19,11 @@ from domstat import config
 from domstat.catalog import GROUPS
 from domstat.collect.wire import Globs
 from domstat.config import Config
-from domstat.marks import FILE
+from domstat.deliver.journal import FILE
 from domstat.model import Batch, Kind, Record
 from domstat.service import STOP_S, Service, make_block
 from domstat.sink import Fatal, Finished, SinkContext
+from domstat.state import StateError
 from heard import Log
 
 PATIENCE_S = 20.0
@@ -246,7 +246,7 @@ def test_what_was_missed_since_the_agent_before_is_delivered_first(
 ) -> None:
     with running(Service(configured(), log)):
         until(lambda: len(records(Kind.GUEST)) >= 2)
-    last = json.loads((tmp_path / FILE).read_text())["h/default"]
+    last = max(record.time_ms for record in records(Kind.GUEST)) // 100 * 100
     time.sleep(5 * INTERVAL_S)
     Keeper.taken.clear()
     with running(Service(configured(), log)):
@@ -257,14 +257,43 @@ def test_what_was_missed_since_the_agent_before_is_delivered_first(
     assert gap.start < gap.end <= records(Kind.GUEST)[0].time_ms
 
 
-def test_a_stream_that_is_configured_no_more_is_not_waited_for(
-    log: Log, configured: Configured, tmp_path: Path
-) -> None:
-    (tmp_path / FILE).write_text('{"h/default": 1000, "gone/default": 1000}')
+def test_a_stream_that_is_configured_no_more_is_not_waited_for(log: Log, configured: Configured) -> None:
     with running(Service(configured(), log)):
         until(lambda: records(Kind.GUEST))
-    assert [record.host for record in records(Kind.GAP, "h")[:1] + records(Kind.GAP, "gone")] == ["h"]
-    assert set(json.loads((tmp_path / FILE).read_text())) == {"h/default"}
+    Keeper.taken.clear()
+    other = f'[[hosts]]\nuri = "test:///default"\nname = "other"\n{WITHOUT_SURVEY}\n'
+    with running(Service(configured(hosts=other), log)):
+        until(lambda: records(Kind.GUEST, "other"))
+    gaps = [record.gap.reason for host in ("h", "other") for record in records(Kind.GAP, host) if record.gap]
+    assert "agent-stopped" not in gaps
+
+
+def test_the_first_tick_after_a_restart_goes_on_from_the_last_before_it(log: Log, configured: Configured) -> None:
+    with running(Service(configured(), log)):
+        until(lambda: len(records(Kind.GUEST)) >= 2)
+    before = records(Kind.GUEST)[-1]
+    Keeper.taken.clear()
+    with running(Service(configured(), log)):
+        until(lambda: records(Kind.GUEST))
+    after = records(Kind.GUEST)[0]
+    assert after.interval_s is not None
+    assert after.interval_s == pytest.approx((after.time_ms - before.time_ms) / 1000, abs=0.1)
+
+
+def test_two_agents_never_share_a_state_directory(log: Log, configured: Configured) -> None:
+    with running(Service(configured(), log)):
+        until(lambda: records(Kind.GUEST))
+        with pytest.raises(StateError, match=f"used by another agent \\(process {os.getpid()}\\)"):
+            Service(configured(), log).run()
+
+
+def test_a_sink_that_is_configured_no_more_is_named_with_what_is_kept_for_it(log: Log, configured: Configured) -> None:
+    two = '[[sinks]]\ntype = "keeper"\n[[sinks]]\ntype = "keeper"\nname = "gone"\n'
+    with running(Service(configured(sinks=two), log)):
+        until(lambda: records(Kind.GUEST))
+    with running(Service(configured(), log)):
+        pass
+    assert log.facts("sink_not_configured")["sink"] == "gone"
 
 
 def test_a_clock_that_was_set_is_said_and_counted_by_every_stream(log: Log, configured: Configured) -> None:
@@ -274,23 +303,31 @@ def test_a_clock_that_was_set_is_said_and_counted_by_every_stream(log: Log, conf
     assert [line.tally.clock_steps for line in service.lines.values()] == [1, 1]
 
 
+def suspended() -> list[Record]:
+    return [record for record in records(Kind.GAP) if record.gap and record.gap.reason == "suspended"]
+
+
 def test_a_machine_that_slept_leaves_a_gap_in_the_streams_that_missed_a_tick(log: Log, configured: Configured) -> None:
     service = Service(configured('survey = { interval = "1h" }'), log)
     with running(service):
+        until(lambda: records(Kind.GUEST))
         service._suspend(60.0)
-        until(lambda: records(Kind.GAP))
-    (record,) = (record for record in records(Kind.GAP) if record.gap and record.gap.reason == "suspended")
+        until(suspended)
+    (record,) = suspended()
     assert record.collect == "default"
     assert record.gap
     assert record.gap.end - record.gap.start == 60_000
     assert log.facts("machine_slept")["for_s"] == 60
 
 
-def test_marks_that_cannot_be_written_are_no_reason_to_stop(log: Log, configured: Configured, tmp_path: Path) -> None:
+def test_a_journal_that_cannot_be_written_is_no_reason_to_stop(
+    log: Log, configured: Configured, tmp_path: Path
+) -> None:
     (tmp_path / FILE).mkdir()
     with running(Service(configured(), log)):
         until(lambda: len(records(Kind.GUEST)) >= 3)
-    assert log.events().count("marks_not_written") == 1
+    assert log.events().count("journal_not_written") >= 1
+    assert log.events("error").count("journal_not_written") == 1
 
 
 # --- the end

@@ -32,14 +32,14 @@ WORKER = AGENT / "collect" / "worker"
 
 PURE = (
     "model", "catalog", "rates", "derive", "jsonlines", "settings", "text", "uri", "collect/block",
-    "collect/definition", "collect/events", "collect/findings", "collect/labels", "collect/naming",
+    "collect/definition", "collect/events", "collect/findings", "collect/known", "collect/labels", "collect/naming",
     "collect/quarantine", "collect/sample", "collect/subject", "collect/tally", "collect/times", "collect/unseen",
     "collect/wire",
 )  # fmt: skip
 
 ALLOWED = {
     "libvirt": {"agent/domstat/collect/worker/"},
-    "sqlite3": {"sinks/domstat_sinks/sqlite/"},
+    "sqlite3": {"sinks/domstat_sinks/sqlite/", "agent/domstat/deliver/"},
     "numpy": {"sinks/domstat_sinks/sqlite/"},
     "pcodec": {"sinks/domstat_sinks/sqlite/"},
     "apscheduler": {"agent/domstat/schedule.py"},

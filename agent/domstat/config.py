@@ -28,16 +28,19 @@ from domstat.hosts import (
     host_name,
     resolve,
 )
-from domstat.settings import Duration, Problem, SettingsError, decode, show
+from domstat.settings import Duration, Problem, SettingsError, Size, decode, show
 from domstat.sink import BrokenSinkError, ClaimsFiles, Sink, UnknownSinkError, load_sink
 
 __all__ = [
     "AgentSettings", "CollectSettings", "Config", "ConfigError", "GlobSettings", "Group", "HostConfig", "HostSettings",
-    "SinkCommon", "SinkConfig", "SurveySettings", "find_file", "host_name", "load", "parse",
+    "JournalSettings", "SinkCommon", "SinkConfig", "SurveySettings", "find_file", "host_name", "load", "parse",
 ]  # fmt: skip
 
 SYSTEM_FILE = Path("/etc/domstat/domstat.toml")
 SYSTEM_STATE_DIR = Path("/var/lib/domstat")
+
+JOURNAL_BYTES_MIN = 1 << 20
+"""Below this not even some ticks of an ordinary host fit."""
 
 
 class AgentSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,12 +64,47 @@ class AgentSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = "info"
 
 
+class JournalSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """What was collected and not every sink has yet, in a file of the state directory."""
+
+    max_bytes: Annotated[
+        Size,
+        Meta(
+            description="How large it may become while a sink is away: then the oldest goes, for that sink alone, "
+            "counted and logged. 200 guests every 10 s take about 300 MiB a day."
+        ),
+    ] = Size(1 << 30)
+    max_age: Annotated[Duration, Meta(description="How long anything waits for a sink, in the same way.")] = Duration(
+        7 * 86_400
+    )
+    keep: Annotated[
+        Duration,
+        Meta(
+            description="How long what every sink has is kept all the same: for rates after a restart, new sinks "
+            'with start = "oldest", and replays.'
+        ),
+    ] = Duration(3600)
+
+
 class SinkCommon(Struct, frozen=True):
     """What every sink's table has, beside the sink's own settings."""
 
     type: Annotated[str, Meta(description="Which sink: the name of its entry point.")]
     name: Annotated[
-        Annotated[str, Meta(min_length=1)] | None, Meta(description="Names this sink. Default: its type.")
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(description="Names this sink, and how far it has come in the journal. Default: its type."),
+    ] = None
+    start: Annotated[
+        Literal["now", "oldest"],
+        Meta(description='Where a new sink begins: "now", or with the "oldest" that the journal still has.'),
+    ] = "now"
+    batch: Annotated[
+        Annotated[int, Meta(ge=1, le=1000)],
+        Meta(description="How many ticks are handed over in one write at most, when several wait."),
+    ] = 16
+    linger: Annotated[
+        Duration | None,
+        Meta(description="How long a write is put off while fewer wait. Default: not at all.", examples=["30s"]),
     ] = None
 
 
@@ -74,6 +112,7 @@ class _File(Struct, frozen=True):
     """The file's top level."""
 
     agent: AgentSettings = AgentSettings()
+    journal: JournalSettings = JournalSettings()
     hosts: tuple[HostSettings, ...] = (HostSettings(),)
     sinks: list[Any] = field(default_factory=lambda: [{"type": "sqlite", "name": "history"}])
 
@@ -92,6 +131,7 @@ class Config(Struct, frozen=True):
 
     path: Path | None
     agent: AgentSettings
+    journal: JournalSettings
     state_dir: Path
     hosts: tuple[HostConfig, ...]
     sinks: tuple[SinkConfig, ...]
@@ -144,11 +184,20 @@ def parse(text: str, path: Path | None = None) -> Config:
     problems += check_interval(file.agent.interval, "agent.interval")
     hosts = tuple(resolve(host, file.agent.interval) for host in file.hosts)
     problems += check_hosts(hosts)
+    problems += _check_journal(file.journal)
     sinks = list(_resolve_sinks(file.sinks, problems))
     problems += _check_sinks(sinks, state_dir)
     if problems:
         raise ConfigError(path, problems)
-    return Config(path, file.agent, state_dir, hosts, tuple(sinks))
+    return Config(path, file.agent, file.journal, state_dir, hosts, tuple(sinks))
+
+
+def _check_journal(journal: JournalSettings) -> Iterator[Problem]:
+    if journal.max_bytes < JOURNAL_BYTES_MIN:
+        least = Size(JOURNAL_BYTES_MIN)
+        yield Problem("journal.max_bytes", f'found "{journal.max_bytes}", expected "{least}" or more')
+    if journal.keep > journal.max_age:
+        yield Problem("journal.keep", f'found "{journal.keep}", expected no more than max_age, "{journal.max_age}"')
 
 
 def _state_dir(given: str | None, problems: list[Problem]) -> Path:

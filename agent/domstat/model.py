@@ -79,12 +79,21 @@ class Stamp(Struct, frozen=True, gc=False):
     *time_ms*: wall time in whole milliseconds since 1970, for storage. *boot_ns*: the boot-time clock
     (CLOCK_BOOTTIME) in nanoseconds, for rates. *boot_id*: the boot which that clock belongs to. *call_ns*: how long
     the call took.
+
+    Without a boot (*boot_id* is empty) nobody knows any more than the wall time, as of records that were read from
+    JSON lines (:func:`stamp_of`): whatever a store has of the stream at that time is this very tick, and rates are
+    taken by wall time.
     """
 
     time_ms: int
     boot_ns: int
     boot_id: str
     call_ns: int
+
+
+def stamp_of(time_ms: int) -> Stamp:
+    """Make the stamp of a tick of which no more is known than its wall time, in milliseconds since 1970."""
+    return Stamp(time_ms, 0, "", 0)
 
 
 class Moment(Struct, frozen=True, gc=False):
@@ -138,6 +147,11 @@ class Figures:
     def derived(self) -> dict[str, float]:
         """Derived values, by key."""
         return self._derived
+
+    @property
+    def follows(self) -> bool:
+        """Whether rates and derived values are no more than what this sample and the subject's one before come to."""
+        return False
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -108,8 +108,8 @@ def _picker(names: list[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
 
 
 def elapsed_ns(before: Moment, now: Moment) -> int:
-    """Time between two moments: by the boot-time clock within one boot, by wall time across a boot of the host."""
-    if before.boot_id == now.boot_id:
+    """Time between two moments: by the boot-time clock within one boot that is known, by wall time otherwise."""
+    if before.boot_id == now.boot_id and now.boot_id:
         return now.boot_ns - before.boot_ns
     return (now.time_ms - before.time_ms) * 1_000_000
 

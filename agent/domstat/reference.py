@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import NODEFAULT, Meta, Struct
 
-from domstat.config import AgentSettings, CollectSettings, HostSettings, SinkCommon, SurveySettings
+from domstat.config import AgentSettings, CollectSettings, HostSettings, JournalSettings, SinkCommon, SurveySettings
 from domstat.settings import Duration, Size
 from domstat.sink import BrokenSinkError, find_sinks, load_sink
 
@@ -38,6 +38,7 @@ def render() -> str:
         [
             _HEAD,
             _table("[agent]", AgentSettings, "The agent itself."),
+            _table("[journal]", JournalSettings, JournalSettings.__doc__ or ""),
             _table(
                 "[[hosts]]",
                 HostSettings,

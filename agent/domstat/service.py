@@ -19,18 +19,31 @@ from domstat.collect.labels import LabelRules
 from domstat.collect.process import WORKER_COMMAND
 from domstat.collect.stream import Stream
 from domstat.collect.survey import Survey
-from domstat.config import Config
-from domstat.deliver.courier import Courier
+from domstat.config import Config, SinkConfig
+from domstat.deliver.account import COLLECT as DELIVERY
+from domstat.deliver.account import EVERY_S as ACCOUNT_EVERY_S
+from domstat.deliver.account import Account
+from domstat.deliver.bounds import Limits
+from domstat.deliver.courier import BACKOFF_MAX_S, Courier, Outlet
+from domstat.deliver.journal import FILE as JOURNAL_FILE
+from domstat.deliver.past import UnreadableError, recall
+from domstat.deliver.spool import Spool
 from domstat.garbage import spare_collections
-from domstat.hosts import CollectSettings, GlobSettings, HostConfig
+from domstat.hosts import CollectSettings, GlobSettings, HostConfig, host_name
 from domstat.line import Line
-from domstat.marks import Marks
 from domstat.model import Batch
-from domstat.schedule import Schedule
+from domstat.schedule import Schedule, latest_aligned
 from domstat.sink import Finished
+from domstat.state import StateLock
 
 STOP_S = 1.5
-"""All that stopping may take; what a sink has not written by then is counted and lost (until there is a journal)."""
+"""How long stopping waits for workers and sinks; what a sink has not written by then the journal keeps for it."""
+
+STOP_JOURNAL_S = 2.0
+"""How long stopping waits, after that, for the journal's last commit."""
+
+BACKOFF_MAX_S_MIN = 1.0
+"""Retries are at most a tick apart, so that a sink that has come back gets new ticks within two; but not below this."""
 
 SURVEY_DEADLINE_S = 60.0
 """A survey that takes longer hangs, on a dead NFS server as a rule; its process is killed."""
@@ -51,6 +64,18 @@ def make_block(block: CollectSettings, host: HostConfig, *, with_host: bool = Fa
     )
 
 
+def _outlet(sink: SinkConfig, shortest_s: float) -> Outlet:
+    common = sink.common
+    return Outlet(
+        sink.name,
+        lambda: sink.sink(sink.settings),
+        oldest=common.start == "oldest",
+        batches=common.batch,
+        linger_s=float(common.linger or 0),
+        backoff_max_s=min(BACKOFF_MAX_S, max(BACKOFF_MAX_S_MIN, shortest_s)),
+    )
+
+
 def _globs(settings: GlobSettings) -> wire.Globs:
     return wire.Globs(settings.include, settings.exclude)
 
@@ -63,11 +88,17 @@ class Service:
         self._log = log
         self._wake: SimpleQueue[None] = SimpleQueue()
         """What :meth:`run` waits on. Unlike an Event it may be used by a signal handler that interrupts the waiting."""
+        self._lock = StateLock(config.state_dir)
+        journal = config.journal
+        limits = Limits(journal.max_bytes, journal.max_age, journal.keep)
+        self._spool = Spool(config.state_dir / JOURNAL_FILE, limits, log)
+        shortest_s = min((float(block.interval or 0) for host in config.hosts for block in host.blocks), default=10.0)
         self._couriers = [
-            Courier(sink.name, sink.sink(sink.settings), config.state_dir, log, self._note_ended)
+            Courier(_outlet(sink, shortest_s), self._spool, config.state_dir, log, self._note_ended)
             for sink in config.sinks
         ]
-        self._marks = Marks(config.state_dir, log)
+        self._account = Account(host_name(""), self._couriers, self._spool)
+        self._streams: dict[tuple[str, str], Stream] = {}
         self._closing: list[Callable[[], None]] = []
         """What ends the workers."""
         self.lines: dict[str, Line] = {}
@@ -84,6 +115,7 @@ class Service:
         for position, block in enumerate(host.blocks):
             is_first = position == 0
             stream = Stream(hypervisor, inventory, make_block(block, host, with_host=is_first), self._log)
+            self._streams[host.name, block.name] = stream
             self._add_line(
                 Line(
                     (host.name, block.name),
@@ -124,15 +156,20 @@ class Service:
     def run(self) -> bool:
         """Work until :meth:`stop` is called or every sink has ended, then stop in good order.
 
-        Return whether all is well: False if it was the sinks that failed.
+        Return whether all is well: False if it was the sinks that failed. Raises StateError if the state directory
+        cannot be used.
         """
+        self._lock.take()
         spare_collections()
         schedule = Schedule(self._skip, self._step, self._suspend)
+        self._spool.open()
         for courier in self._couriers:
             courier.start()
         self._resume()
+        self._spool.start()
         for line in self.lines.values():
-            schedule.add(line.name, line.interval_s, partial(self._tick, line))
+            schedule.add(line.name, line.interval_s, line.run)
+        schedule.add(f"agent/{DELIVERY}", ACCOUNT_EVERY_S, self._note_account)
         self._log.info("agent_started", streams=list(self.lines), sinks=[courier.name for courier in self._couriers])
         schedule.start()
         self._wake.get()  # no polling: an agent that has nothing to do costs nothing
@@ -162,32 +199,44 @@ class Service:
             thread.join(max(0.0, until - time.monotonic()))
         for courier in self._couriers:
             if not courier.stop(max(0.0, until - time.monotonic())):
-                self._log.error("sink_hangs_at_stop", sink=courier.name, lost=courier.pending)
-        self._marks.keep(set(self.lines))
+                self._log.warning("sink_hangs_at_stop", sink=courier.name, kept=courier.pending)
+        if not self._spool.stop(STOP_JOURNAL_S):
+            self._log.error("journal_hangs_at_stop")
+        self._lock.let_go()
         self._log.info("agent_stopped", ticks=sum(line.ticks for line in self.lines.values()))
 
     # What happens while it runs.
 
     def _offer(self, batch: Batch) -> None:
-        for courier in self._couriers:
-            courier.offer(batch)
+        self._spool.offer(batch)
 
     def _offer_and_show(self, chronicle: Chronicle, batch: Batch) -> None:
-        self._offer(batch)
+        self._spool.offer(batch)
         chronicle.see(batch)
 
-    def _resume(self) -> None:
-        """Say, with the data, since when nothing was collected."""
-        now_ms = clock.now().time_ms
-        for name, last_ms in self._marks.read().items():
-            line = self.lines.get(name)
-            if line is not None:
-                line.resume(last_ms, now_ms)
+    def _note_account(self, _due_ms: int) -> None:
+        self._spool.offer(self._account.batch())
 
-    def _tick(self, line: Line, due_ms: int) -> None:
-        line.run(due_ms)
-        if line.last_ms is not None:
-            self._marks.note(line.name, line.last_ms)
+    def _resume(self) -> None:
+        """Go on where the agent before ended: with its last figures, saying since when nothing was collected."""
+        for name, kept in self._spool.strangers().items():
+            hint = f"domstat sinks forget {name}, if it is not to come back"
+            self._log.warning("sink_not_configured", sink=name, kept=kept, hint=hint)
+        journal = self._spool.journal
+        if journal is None:
+            return
+        try:
+            recalled = recall(journal, self._streams)
+        except UnreadableError as error:
+            self._log.warning("past_unreadable", error=str(error))
+            return
+        for key, stream in self._streams.items():
+            stream.remember(recalled.guests[key])
+        now_ms = clock.now().time_ms
+        for line in self.lines.values():
+            seen_ms = recalled.seen_ms.get((line.host, line.collect))
+            if seen_ms is not None:
+                line.resume(latest_aligned(seen_ms * 1000, round(line.interval_s * 1e6)) // 1000, now_ms)
 
     def _skip(self, name: str) -> None:
         self.lines[name].skip()

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from domstat.model import Batch, Kind, Record
-from domstat_sinks.lines import is_occurrence
+from domstat_sinks.lines import is_account, is_occurrence
 
 SHOWN_FOR_S = 60.0
 """How long an event or a gap stays on the screen."""
@@ -40,6 +40,8 @@ class Latest:
 
     def add(self, batch: Batch, now_s: float) -> None:
         """Take one batch, which came at *now_s* of any clock that is never set back."""
+        if is_account(batch):
+            return
         records = [record for record in batch.records if not is_occurrence(record)]
         for record in batch.records:
             if is_occurrence(record):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from domstat.model import Record
+from domstat.model import Batch, Kind, Record
 from domstat.text import printable
 from domstat_sinks.units import MISSING, optional, percent, size
 
@@ -26,6 +26,11 @@ _KIB = 1024
 def is_occurrence(record: Record) -> bool:
     """Whether *record* is an event or a gap."""
     return record.event is not None or record.gap is not None
+
+
+def is_account(batch: Batch) -> bool:
+    """Whether *batch* is the agent's account of its delivering, which is nothing to look at as a tick."""
+    return batch.collect == "delivery" and all(record.kind is Kind.AGENT for record in batch.records)
 
 
 def occurrence_line(record: Record) -> str:

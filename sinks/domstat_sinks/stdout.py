@@ -18,6 +18,7 @@ from domstat import jsonlines
 from domstat.model import Batch
 from domstat.sink import Fatal, Finished, Retry, SinkContext
 from domstat_sinks.escape import UNSAFE
+from domstat_sinks.lines import is_account
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -159,8 +160,9 @@ def _encode_tables(batches: Sequence[Batch]) -> str:
     text = StringIO()
     console = Console(file=text, width=width, force_terminal=False, color_system=None)
     for batch in batches:
-        console.print(BatchView(batch))
-        console.print()
+        if not is_account(batch):
+            console.print(BatchView(batch))
+            console.print()
     return "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
 
 

@@ -1,11 +1,12 @@
-"""One sink's courier: what its answers mean, that order is kept, that counts add up, that stopping ends."""
+"""One sink's courier: what its answers mean, that order is kept, that counts add up, that stopping loses nothing."""
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +14,10 @@ import pytest
 from msgspec import Struct
 
 from domstat.deliver import courier as courier_module
-from domstat.deliver.courier import WRITE_BATCHES_MAX, Courier
+from domstat.deliver.bounds import Limits
+from domstat.deliver.courier import BATCHES_MAX, FAULTS_MAX, Courier, Outlet, State
+from domstat.deliver.letters import FOLDER
+from domstat.deliver.spool import Spool
 from domstat.model import Batch
 from domstat.sink import Fatal, Finished, Reject, Retry, SinkContext
 from heard import Log
@@ -31,6 +35,7 @@ class Scripted:
         self.opens = list(opens)
         self.writes = list(writes)
         self.opened = self.closed = 0
+        self.is_open = False
         self.stored: list[Batch] = []
         self.sizes: list[int] = []
         self.context: SinkContext | None = None
@@ -39,12 +44,13 @@ class Scripted:
     def open(self, context: SinkContext) -> None:
         self.context = context
         self.opened += 1
+        self.is_open = True
         self._step(self.opens, ())
 
     def write(self, batches: Sequence[Batch]) -> None:
         assert self.busy.acquire(blocking=False), "never two at once"
         try:
-            assert not self.closed
+            assert self.is_open
             self.sizes.append(len(batches))
             self._step(self.writes, batches)
             self.stored += batches
@@ -53,6 +59,7 @@ class Scripted:
 
     def close(self) -> None:
         self.closed += 1
+        self.is_open = False
 
     @staticmethod
     def _step(script: list[Step], batches: Sequence[Batch]) -> None:
@@ -69,24 +76,39 @@ def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def carry(log: Log, tmp_path: Path) -> Callable[[Any], Courier]:
-    def carry(sink: Any) -> Courier:
-        return Courier("mine", sink, tmp_path, log)
+def spool(log: Log, tmp_path: Path) -> Iterator[Spool]:
+    spool = Spool(tmp_path / "journal.db", Limits(1 << 30, 86_400, 3600), log)
+    spool.open()
+    spool.start()
+    yield spool
+    assert spool.stop(10)
+
+
+Carry = Callable[..., Courier]
+
+
+@pytest.fixture
+def carry(log: Log, tmp_path: Path, spool: Spool) -> Carry:
+    """Have a sink carried to; started, so that it gets what is offered from now on."""
+
+    def carry(sink: Any, name: str = "mine", **options: Any) -> Courier:
+        made = [sink]
+        courier = Courier(Outlet(name, lambda: made.pop() if made else sink, **options), spool, tmp_path, log)
+        courier.start()
+        return courier
 
     return carry
 
 
-Carry = Callable[[Any], Courier]
-
-
 def ticks(count: int, records: int = 2) -> list[Batch]:
-    return [batch(*[guest_record(str(i))] * records, time_ms=1000 * i) for i in range(count)]
+    return [
+        batch(*[guest_record(str(j), uuid=f"u{j}") for j in range(records)], time_ms=1000 * i) for i in range(count)
+    ]
 
 
-def deliver(courier: Courier, batches: Sequence[Batch]) -> None:
-    courier.start()
+def deliver(spool: Spool, courier: Courier, batches: Sequence[Batch]) -> None:
     for one in batches:
-        courier.offer(one)
+        spool.offer(one)
     assert courier.stop(10)
     adds_up(courier)
 
@@ -98,51 +120,84 @@ def adds_up(courier: Courier) -> None:
 
 
 def eventually(holds: Callable[[], bool]) -> bool:
-    until = time.monotonic() + 10
-    while not holds() and time.monotonic() < until:
+    end = time.monotonic() + 10
+    while not holds() and time.monotonic() < end:
         time.sleep(0.002)
     return holds()
 
 
-def test_everything_offered_is_stored_in_order_and_then_the_sink_is_closed(carry: Carry) -> None:
+def until(event: threading.Event) -> Callable[[Sequence[Batch]], None]:
+    """Make a step that lasts until *event*."""
+
+    def wait(_batches: Sequence[Batch]) -> None:
+        event.wait(10)
+
+    return wait
+
+
+def caught_up(courier: Courier, received: int) -> bool:
+    return eventually(lambda: courier.counts.received == received and courier.pending == 0)
+
+
+def letters(folder: Path, name: str = "mine") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / FOLDER / f"{name}.jsonl").read_text().splitlines()]
+
+
+def test_everything_offered_is_stored_in_order_and_then_the_sink_is_closed(carry: Carry, spool: Spool) -> None:
     sink = Scripted()
     courier = carry(sink)
     batches = ticks(50)
-    deliver(courier, batches)
+    deliver(spool, courier, batches)
     assert sink.stored == batches
     assert (sink.opened, sink.closed) == (1, 1)
     assert (courier.counts.received, courier.counts.written, courier.pending) == (100, 100, 0)
 
 
-def test_a_sink_is_told_its_name_and_where_it_may_keep_things(carry: Carry, tmp_path: Path) -> None:
+def test_a_sink_is_told_its_name_and_where_it_may_keep_things(carry: Carry, spool: Spool, tmp_path: Path) -> None:
     sink = Scripted()
-    deliver(carry(sink), [])
+    deliver(spool, carry(sink), [])
     assert sink.context is not None
     assert (sink.context.name, sink.context.state_dir) == ("mine", tmp_path)
 
 
-def test_a_backlog_drains_in_portions(carry: Carry) -> None:
-    sink = Scripted()
-    courier = carry(sink)
-    batches = ticks(2 * WRITE_BATCHES_MAX + 1)
-    for one in batches:
-        courier.offer(one)
-    courier.start()
+@pytest.mark.parametrize("portion", [BATCHES_MAX, 3])
+def test_a_backlog_drains_in_portions(carry: Carry, spool: Spool, portion: int) -> None:
+    held = threading.Event()
+    sink = Scripted(until(held))
+    courier = carry(sink, batches=portion)
+    batches = ticks(2 * portion + 2)
+    spool.offer(batches[0])
+    assert eventually(lambda: bool(sink.sizes))
+    for one in batches[1:]:
+        spool.offer(one)
+    assert eventually(lambda: spool._committed == spool._next - 1)
+    held.set()
+    assert caught_up(courier, 2 * len(batches))
     assert courier.stop(10)
     assert sink.stored == batches
-    assert sink.sizes == [WRITE_BATCHES_MAX, WRITE_BATCHES_MAX, 1]
+    assert sink.sizes == [1, portion, portion, 1]
+
+
+def test_a_write_may_be_put_off_until_there_is_more(carry: Carry, spool: Spool) -> None:
+    sink = Scripted()
+    courier = carry(sink, batches=3, linger_s=30.0)
+    for one in ticks(3):
+        spool.offer(one)
+    assert caught_up(courier, 6)
+    assert sink.sizes == [3]
+    spool.offer(ticks(4)[3])
+    assert courier.stop(10)
+    assert sink.sizes == [3, 1], "stopping waits for nothing"
 
 
 @pytest.mark.parametrize("trouble", [Retry("busy"), RuntimeError("a bug"), OSError("full"), AssertionError()])
-def test_what_failed_comes_again_until_it_is_stored(carry: Carry, log: Log, trouble: Exception) -> None:
+def test_what_failed_comes_again_until_it_is_stored(carry: Carry, spool: Spool, log: Log, trouble: Exception) -> None:
     sink = Scripted(trouble, trouble, trouble)
     courier = carry(sink)
     batches = ticks(1)
-    courier.start()
-    courier.offer(batches[0])
-    assert eventually(lambda: courier.pending == 0)
-    deliver_rest = courier.stop(10)
-    assert deliver_rest
+    spool.offer(batches[0])
+    assert caught_up(courier, 2)
+    assert courier.stop(10)
     assert sink.stored == batches
     assert courier.counts.retries == 3
     adds_up(courier)
@@ -151,29 +206,36 @@ def test_what_failed_comes_again_until_it_is_stored(carry: Carry, log: Log, trou
     assert log.events("info") == ["sink_recovered"]
 
 
-def test_opening_is_retried_too(carry: Carry) -> None:
+def test_opening_is_retried_too(carry: Carry, spool: Spool) -> None:
     sink = Scripted(opens=[Retry("not yet"), RuntimeError("a bug")])
     courier = carry(sink)
-    courier.start()
-    courier.offer(ticks(1)[0])
-    assert eventually(lambda: courier.pending == 0)
+    spool.offer(ticks(1)[0])
+    assert caught_up(courier, 2)
     assert courier.stop(10)
     assert (sink.opened, sink.closed, len(sink.stored)) == (3, 1, 1)
 
 
-def test_a_sink_that_knows_when_is_not_asked_before(carry: Carry, monkeypatch: pytest.MonkeyPatch) -> None:
-    waits: list[float] = []
+def test_a_sink_that_knows_when_is_not_asked_before_but_not_left_alone_for_ever(
+    carry: Carry, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float | None] = []
+    wait = spool.wait
 
-    def waited(_self: Courier, seconds: float) -> bool:
+    def waited(holds: Callable[[], bool], seconds: float | None = None) -> bool:
+        if seconds is None or seconds == courier_module.LAST_COMMIT_S:
+            return wait(holds, seconds)
         waits.append(seconds)
         return False
 
-    monkeypatch.setattr(Courier, "_wait", waited)
-    deliver(carry(Scripted(Retry("busy", after=30.0), Retry("busy"))), ticks(1))
-    assert waits == [30.0, 0.0]
+    monkeypatch.setattr(spool, "wait", waited)
+    courier = carry(Scripted(Retry("busy", after=30.0), Retry("busy"), Retry("a day", after=86_400)))
+    spool.offer(ticks(1)[0])
+    assert caught_up(courier, 2)
+    assert courier.stop(10)
+    assert waits == [30.0, 0.0, 900.0]
 
 
-def test_the_wait_grows_at_random_up_to_a_bound(carry: Carry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wait_grows_at_random_up_to_a_bound(carry: Carry, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     bounds: list[float] = []
 
     def uniform(low: float, high: float) -> float:
@@ -183,39 +245,58 @@ def test_the_wait_grows_at_random_up_to_a_bound(carry: Carry, monkeypatch: pytes
 
     monkeypatch.setattr(courier_module, "BACKOFF_BASE_S", 0.5)
     monkeypatch.setattr("random.uniform", uniform)
-    sink = Scripted(*[Retry("busy")] * 40)
-    courier = carry(sink)
-    courier.start()
-    courier.offer(ticks(1)[0])
-    assert eventually(lambda: courier.pending == 0)
+    courier = carry(Scripted(*[Retry("busy")] * 40), backoff_max_s=10.0)
+    spool.offer(ticks(1)[0])
+    assert caught_up(courier, 2)
     assert courier.stop(10)
     assert bounds[:4] == [0.5, 1.0, 2.0, 4.0]
-    assert max(bounds) == bounds[-1] == 60.0
+    assert max(bounds) == bounds[-1] == 10.0
 
 
-def test_rejected_records_are_counted_and_the_rest_is_stored(carry: Carry, log: Log) -> None:
+# --- rejections
+
+
+def test_rejected_records_are_dead_letters_and_the_rest_is_stored(
+    carry: Carry, spool: Spool, log: Log, tmp_path: Path
+) -> None:
+    def reject_one(batches: Sequence[Batch]) -> None:
+        raise Reject([(batches[0], batches[0].records[1], "too hot")])
+
+    courier = carry(Scripted(reject_one))
+    deliver(spool, courier, ticks(1, records=3))
+    assert (courier.counts.written, courier.counts.rejected, courier.counts.retries) == (2, 1, 0)
+    assert log.facts("records_rejected")["first"] == "too hot"
+    (letter,) = letters(tmp_path)
+    assert (letter["reason"], letter["record"]["domain"]["uuid"]) == ("too hot", "u1")
+
+
+def test_dead_letters_that_cannot_be_written_hold_nothing_up(
+    carry: Carry, spool: Spool, log: Log, tmp_path: Path
+) -> None:
     def reject_one(batches: Sequence[Batch]) -> None:
         raise Reject([(batches[0], batches[0].records[0], "too hot")])
 
+    (tmp_path / FOLDER).write_text("in the way")
     courier = carry(Scripted(reject_one))
-    deliver(courier, ticks(1, records=3))
-    assert (courier.counts.written, courier.counts.rejected, courier.counts.retries) == (2, 1, 0)
-    assert "too hot" in log.facts("records_rejected")["error"]
+    deliver(spool, courier, ticks(2))
+    assert (courier.counts.written, courier.counts.rejected) == (3, 1)
+    assert log.events("error") == ["dead_letters_not_written"]
 
 
-def test_a_rejection_of_nothing_or_of_too_much_confuses_nobody(carry: Carry) -> None:
+def test_a_rejection_of_nothing_or_of_too_much_confuses_nobody(carry: Carry, spool: Spool) -> None:
     def reject_too_much(batches: Sequence[Batch]) -> None:
         raise Reject([(batches[0], batches[0].records[0], "bad")] * 9)
 
-    first = carry(Scripted(Reject([])))
-    deliver(first, ticks(1))
+    first = carry(Scripted(Reject([])), "first")
+    second = carry(Scripted(reject_too_much), "second")
+    deliver(spool, first, ticks(1))
+    assert second.stop(10)
+    adds_up(second)
     assert (first.counts.written, first.counts.rejected) == (2, 0)
-    second = carry(Scripted(reject_too_much))
-    deliver(second, ticks(1))
     assert (second.counts.written, second.counts.rejected) == (0, 2)
 
 
-def test_a_rejected_part_is_counted_and_its_record_is_written(carry: Carry) -> None:
+def test_a_rejected_part_is_counted_and_its_record_is_written(carry: Carry, spool: Spool) -> None:
     sink = Scripted()
 
     def leave_a_part(batches: Sequence[Batch]) -> None:
@@ -224,84 +305,108 @@ def test_a_rejected_part_is_counted_and_its_record_is_written(carry: Carry) -> N
 
     sink.writes = [leave_a_part]
     courier = carry(sink)
-    deliver(courier, ticks(1))
+    deliver(spool, courier, ticks(1))
     assert (courier.counts.parts_rejected, courier.counts.written) == (1, 2)
 
 
-@pytest.mark.parametrize("opening", [True, False])
-@pytest.mark.parametrize(
-    ("why", "said"),
-    [
-        (Fatal("wrong token"), ["sink_stopped"]),
-        (Finished("the pipe is closed"), []),
-        (SystemExit(3), ["sink_stopped"]),
-        (KeyboardInterrupt(), ["sink_stopped"]),
-    ],
-)
-def test_a_sink_that_ends_takes_no_more_and_what_it_had_is_dropped(
-    carry: Carry, log: Log, why: BaseException, said: list[str], opening: bool
+# --- faults of a sink's own
+
+
+class Choking(Scripted):
+    """A sink with a fault: it raises, of whatever has the record *uuid* in it."""
+
+    def __init__(self, uuid: str) -> None:
+        super().__init__()
+        self.uuid = uuid
+
+    def write(self, batches: Sequence[Batch]) -> None:
+        for one in batches:
+            if any(record.domain is not None and record.domain.uuid == self.uuid for record in one.records):
+                raise KeyError(self.uuid)
+        self.stored += batches
+
+
+def test_a_record_that_a_sink_chokes_on_is_found_and_the_others_are_stored(
+    carry: Carry, spool: Spool, log: Log, tmp_path: Path
 ) -> None:
-    sink = Scripted(opens=[why]) if opening else Scripted(why)
+    sink = Choking("u2")
     courier = carry(sink)
+    for one in ticks(3, records=5):
+        spool.offer(one)
+    assert caught_up(courier, 15)
+    assert courier.stop(10)
+    adds_up(courier)
+    assert (courier.counts.written, courier.counts.rejected) == (12, 3)
+    assert {letter["record"]["domain"]["uuid"] for letter in letters(tmp_path)} == {"u2"}
+    assert "sink_broken" in log.events("error")
+
+
+def test_a_sink_that_fails_of_everything_is_made_anew_and_loses_nothing(carry: Carry, spool: Spool, log: Log) -> None:
+    sink = Scripted(*[RuntimeError("lost its connection")] * (3 * FAULTS_MAX))
+    courier = carry(sink)
+    batches = ticks(2)
+    for one in batches:
+        spool.offer(one)
+    assert caught_up(courier, 4)
+    assert courier.stop(10)
+    adds_up(courier)
+    assert (courier.counts.written, courier.counts.rejected) == (4, 0)
+    assert sink.opened > 1
+    assert courier.state is State.GOOD
+
+
+# --- the end of a sink
+
+
+@pytest.mark.parametrize("opening", [True, False])
+@pytest.mark.parametrize("why", [Fatal("wrong token"), SystemExit(3), KeyboardInterrupt()])
+def test_a_sink_that_stops_keeps_its_share_of_the_journal(
+    carry: Carry, spool: Spool, log: Log, why: BaseException, opening: bool
+) -> None:
+    courier = carry(Scripted(opens=[why]) if opening else Scripted(why))
     for one in ticks(20):
-        courier.offer(one)
-    courier.start()
+        spool.offer(one)
     assert eventually(lambda: courier.ended is not None)
-    courier.offer(ticks(1)[0])
     assert courier.stop(10)
     assert courier.ended is why
-    assert (courier.counts.received, courier.counts.dropped, courier.counts.retries) == (40, 40, 0)
-    assert sink.closed == 1
-    assert log.events("error") == said
-    adds_up(courier)
+    assert courier.state is State.STOPPED
+    assert (courier.counts.received, courier.pending, courier.counts.retries) == (40, 40, 0)
+    assert log.events("error") == ["sink_stopped"]
+    again = Scripted()
+    later = carry(again)
+    assert caught_up(later, 40)
+    assert later.stop(10)
+    assert len(again.stored) == 20
+
+
+def test_for_a_sink_that_is_finished_nothing_is_kept(carry: Carry, spool: Spool, log: Log) -> None:
+    courier = carry(Scripted(Finished("the pipe is closed")))
+    spool.offer(ticks(1)[0])
+    assert eventually(lambda: courier.ended is not None and courier.pending == 0)
+    assert courier.stop(10)
+    assert (courier.state, courier.counts.dropped) == (State.FINISHED, 2)
+    assert log.events("error") == []
+    assert spool.strangers() == {}
 
 
 @pytest.mark.parametrize(("why", "told"), [(Fatal("wrong token"), 1), (Finished("the pipe is closed"), 1), (None, 0)])
 def test_whoever_wants_to_know_is_told_when_a_sink_takes_no_more(
-    log: Log, tmp_path: Path, why: BaseException | None, told: int
+    log: Log, tmp_path: Path, spool: Spool, why: BaseException | None, told: int
 ) -> None:
     ended: list[str] = []
-    courier = Courier("mine", Scripted(why), tmp_path, log, lambda: ended.append("ended"))
+    outlet = Outlet("mine", lambda: Scripted(why))
+    courier = Courier(outlet, spool, tmp_path, log, lambda: ended.append("ended"))
     courier.start()
-    courier.offer(ticks(1)[0])
-    assert eventually(lambda: courier.pending == 0)
+    spool.offer(ticks(1)[0])
+    assert eventually(lambda: bool(ended) or courier.counts.written == 2)
     assert courier.stop(10)
     assert len(ended) == told
 
 
-def test_a_sink_that_does_not_keep_up_loses_the_oldest_counted_and_said_once(
-    carry: Carry, log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(courier_module, "QUEUE_RECORDS_MAX", 10)
-    sink = Scripted()
-    courier = carry(sink)
-    batches = ticks(8)
-    for one in batches:
-        courier.offer(one)
-    assert courier.counts.dropped == 6
-    assert log.events("error") == ["sink_overrun"]
-    courier.start()
-    assert courier.stop(10)
-    assert sink.stored == batches[3:]
-    adds_up(courier)
+# --- stopping, and going on
 
 
-def test_one_batch_larger_than_the_queue_is_still_carried(carry: Carry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(courier_module, "QUEUE_RECORDS_MAX", 1)
-    courier = carry(Scripted())
-    deliver(courier, ticks(1, records=5))
-    assert courier.counts.written == 5
-
-
-def test_batches_without_records_are_bounded_too(carry: Carry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(courier_module, "QUEUE_BATCHES_MAX", 3)
-    courier = carry(Scripted())
-    for one in ticks(10, records=0):
-        courier.offer(one)
-    assert len(courier._queue) == 3
-
-
-def test_a_tick_never_waits_for_a_sink_and_stopping_keeps_its_bound(carry: Carry) -> None:
+def test_a_tick_never_waits_for_a_sink_and_stopping_keeps_its_bound(carry: Carry, spool: Spool) -> None:
     release, hanging = threading.Event(), threading.Event()
 
     def hang(_batches: Sequence[Batch]) -> None:
@@ -309,84 +414,121 @@ def test_a_tick_never_waits_for_a_sink_and_stopping_keeps_its_bound(carry: Carry
         release.wait(30)
 
     courier = carry(Scripted(hang))
-    courier.start()
-    courier.offer(ticks(1)[0])
+    spool.offer(ticks(1)[0])
     assert hanging.wait(10)
-    started = time.monotonic()
     for one in ticks(100):
-        courier.offer(one)
+        spool.offer(one)
     assert not courier.stop(0.1)
-    assert time.monotonic() - started < 1.0
     assert courier.pending == 202
     release.set()
     courier._thread.join(10)
-    assert courier.pending == 0
-
-
-def test_stopping_does_not_wait_for_a_backoff_and_what_is_left_is_lost_and_counted(
-    carry: Carry, log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("random.uniform", lambda _low, _high: 3600.0)
-    sink = Scripted(*[Retry("down")] * 9)
-    courier = carry(sink)
-    courier.start()
-    for one in ticks(3):
-        courier.offer(one)
-    assert eventually(lambda: courier.counts.retries == 1)
-    assert courier.stop(5)
-    assert sink.closed == 1
-    assert (courier.counts.dropped, courier.pending) == (6, 0)
-    assert log.facts("records_lost_at_stop")["dropped"] == 6
     adds_up(courier)
 
 
-def test_a_sink_that_never_opened_loses_what_was_queued_counted(
-    carry: Carry, log: Log, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("opening", [True, False])
+def test_stopping_does_not_wait_for_a_backoff_and_what_is_left_is_for_the_next_agent(
+    carry: Carry, spool: Spool, monkeypatch: pytest.MonkeyPatch, opening: bool
 ) -> None:
-    monkeypatch.setattr("random.uniform", lambda _low, _high: 3600.0)
-    sink = Scripted(opens=[Retry("down")] * 9)
-    courier = carry(sink)
-    courier.start()
-    for one in ticks(3):
-        courier.offer(one)
-    assert eventually(lambda: courier.counts.retries == 1)
-    assert courier.stop(5)
-    assert (courier.counts.dropped, courier.pending, sink.closed) == (6, 0, 1)
-    assert log.events("error") == ["records_lost_at_stop"]
+    with monkeypatch.context() as patch:
+        patch.setattr("random.uniform", lambda _low, _high: 3600.0)
+        down = [Retry("down")] * 9
+        sink = Scripted(opens=down) if opening else Scripted(*down)
+        courier = carry(sink)
+        for one in ticks(3):
+            spool.offer(one)
+        assert eventually(lambda: courier.counts.retries == 1)
+        assert courier.stop(5)
+    assert sink.closed == 1
+    assert (courier.counts.dropped, courier.pending) == (0, 6)
+    again = Scripted()
+    later = carry(again)
+    assert caught_up(later, 6)
+    assert later.stop(10)
+    assert again.stored == ticks(3)
 
 
-def test_after_a_stop_nothing_more_is_taken(carry: Carry) -> None:
-    courier = carry(Scripted())
-    deliver(courier, ticks(1))
-    courier.offer(ticks(1)[0])
-    assert courier.counts.received == 2
+def test_what_came_after_the_stop_is_there_for_the_next_courier(carry: Carry, spool: Spool) -> None:
+    deliver(spool, carry(Scripted()), ticks(1))
+    spool.offer(ticks(2)[1])
+    again = Scripted()
+    later = carry(again)
+    assert caught_up(later, 2)
+    assert later.stop(10)
+    assert again.stored == ticks(2)[1:]
 
 
-def test_a_sink_that_breaks_its_promise_about_close_breaks_nothing_else(carry: Carry, log: Log) -> None:
+def test_a_sink_that_breaks_its_promise_about_close_breaks_nothing_else(carry: Carry, spool: Spool, log: Log) -> None:
     class Rude(Scripted):
         def close(self) -> None:
             raise RuntimeError("no")
 
-    deliver(carry(Rude()), ticks(1))
+    deliver(spool, carry(Rude()), ticks(1))
     assert log.events("error") == ["sink_close_failed"]
 
 
-def test_a_sink_may_call_exit_without_ending_the_agent(carry: Carry) -> None:
+def test_a_sink_may_call_exit_without_ending_the_agent(carry: Carry, spool: Spool) -> None:
     courier = carry(Scripted(lambda _batches: sys.exit(1)))
-    courier.start()
-    courier.offer(ticks(1)[0])
+    spool.offer(ticks(1)[0])
     assert eventually(lambda: courier.ended is not None)
     adds_up(courier)
 
 
-def test_one_courier_does_not_feel_another(carry: Carry) -> None:
+def test_one_courier_does_not_feel_another(carry: Carry, spool: Spool) -> None:
     release = threading.Event()
-    slow, quick = carry(Scripted(lambda _batches: (release.wait(30), None)[1])), carry(Scripted())
-    for courier in (slow, quick):
-        courier.start()
-        courier.offer(ticks(1)[0])
-    assert eventually(lambda: quick.pending == 0)
+    slow = carry(Scripted(lambda _batches: (release.wait(30), None)[1]), "slow")
+    quick = carry(Scripted(), "quick")
+    spool.offer(ticks(1)[0])
+    assert caught_up(quick, 2)
     assert slow.pending == 2
     release.set()
     assert slow.stop(10)
     assert quick.stop(10)
+
+
+# --- far behind
+
+
+def away_for(spool: Spool, courier: Courier, sink: Scripted, batches: Sequence[Batch]) -> None:
+    """Have a sink be away while *batches* come, more than memory holds."""
+    for one in batches:
+        spool.offer(one)
+    assert eventually(lambda: spool._committed == spool._next - 1 and spool.is_behind(courier.name))
+
+
+@pytest.fixture
+def short_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("domstat.deliver.memory.TAIL_RECORDS_MAX", 1)
+
+
+def test_a_sink_that_was_away_for_long_gets_everything_in_order(carry: Carry, spool: Spool, short_memory: None) -> None:
+    back = threading.Event()
+    sink = Scripted(until(back))
+    courier = carry(sink)
+    batches = ticks(60)
+    away_for(spool, courier, sink, batches)
+    back.set()
+    assert caught_up(courier, 120)
+    assert courier.stop(10)
+    assert sink.stored == batches
+
+
+class AnyOrder(Scripted):
+    any_order = True
+
+
+def test_a_sink_that_takes_any_order_gets_the_newest_before_its_backlog(
+    carry: Carry, spool: Spool, short_memory: None
+) -> None:
+    back = threading.Event()
+    sink = AnyOrder(until(back))
+    courier = carry(sink, batches=4)
+    batches = ticks(60)
+    away_for(spool, courier, sink, batches)
+    back.set()
+    assert caught_up(courier, 120)
+    assert courier.stop(10)
+    adds_up(courier)
+    times = [one.stamp.time_ms // 1000 for one in sink.stored]
+    assert sorted(times) == list(range(60))
+    assert set(range(56, 60)) & set(times[1:9]), "after the write that it was away in, the newest come first"
+    assert spool.position(courier.name).spans == ()

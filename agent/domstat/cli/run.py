@@ -9,6 +9,7 @@ def run(config: ConfigOption = None) -> None:
     """Run the agent: collect on schedule, hand everything to the sinks, until SIGTERM or Ctrl-C."""
     from domstat import telemetry
     from domstat.service import Service
+    from domstat.state import StateError
 
     loaded = load_config(config)
     if not loaded.sinks:
@@ -16,4 +17,7 @@ def run(config: ConfigOption = None) -> None:
     telemetry.configure(loaded.agent.log_level)
     service = Service(loaded, telemetry.get_logger())
     on_stop_signals(service.stop)
-    leave(0 if service.run() else EXIT_TROUBLE)
+    try:
+        leave(0 if service.run() else EXIT_TROUBLE)
+    except StateError as error:
+        fail(EXIT_TROUBLE, str(error))

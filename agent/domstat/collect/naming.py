@@ -242,3 +242,14 @@ def missing_groups(whole: tuple[str, ...], keys: tuple[str, ...], devices: dict[
         for group, device in lacking
         if group not in answered and (device is None or (group, whole_device(device)) in there)
     )
+
+
+def plugged_anew(old: dict[str, dict[str, str]], new: dict[str, dict[str, str]]) -> tuple[str, ...]:
+    """Name the devices that are in both but are not the same thing: another source, another tap."""
+    identifying = ("path", "tap")
+    changed = (
+        device
+        for device, details in new.items()
+        if device in old and any(details.get(key) != old[device].get(key) for key in identifying)
+    )
+    return tuple(sorted(changed))

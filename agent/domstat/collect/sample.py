@@ -8,13 +8,60 @@ once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, Protocol, cast
 
-from domstat.collect.naming import Plan
-from domstat.derive import derive
+from domstat.derive import Derivation, derive
 from domstat.model import Figures, Moment, Value
-from domstat.rates import Baseline, Number, advance
+from domstat.rates import SHAPES_MAX, Baseline, Number, Shape, advance, shape_of
+
+
+class Naming(Protocol):
+    """How the values of a sample are named: a guest's :class:`domstat.collect.naming.Plan`, or :class:`Keyed`."""
+
+    keys: tuple[str, ...]
+    shape: Shape
+    derivation: Derivation
+    counters: Callable[[Sequence[Value]], tuple[Any, ...]]
+
+    def pick(self, values: Sequence[Value]) -> Sequence[Value]:
+        """Take the values that have keys, in the order of these."""
+
+    def params(self, values: Sequence[Value]) -> dict[str, Value]:
+        """Name *values*."""
+
+
+class Keyed:
+    """The naming of values that stand in the order of their keys already, as they are stored."""
+
+    __slots__ = ("counters", "derivation", "keys", "shape")
+
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        self.keys = keys
+        self.shape = shape_of(keys)
+        self.derivation = Derivation(keys)
+        position = {key: i for i, key in enumerate(keys)}
+        self.counters = _taker([position[key] for key in self.shape.counters])
+
+    def pick(self, values: Sequence[Value]) -> Sequence[Value]:
+        """Return *values*: all of them have keys."""
+        return values
+
+    def params(self, values: Sequence[Value]) -> dict[str, Value]:
+        """Name *values*."""
+        return dict(zip(self.keys, values, strict=True))
+
+
+keyed = lru_cache(maxsize=SHAPES_MAX)(Keyed)
+"""The naming by a tuple of keys (see :class:`Keyed`); guests alike share theirs."""
+
+
+def _taker(positions: list[int]) -> Callable[[Sequence[Value]], tuple[Any, ...]]:
+    if len(positions) > 1:
+        return itemgetter(*positions)
+    return lambda values: tuple(values[i] for i in positions)
 
 
 class Sample:
@@ -22,7 +69,7 @@ class Sample:
 
     __slots__ = ("incarnation", "moment", "plan", "values")
 
-    def __init__(self, plan: Plan, values: Sequence[Value], moment: Moment, incarnation: int | None) -> None:
+    def __init__(self, plan: Naming, values: Sequence[Value], moment: Moment, incarnation: int | None) -> None:
         self.plan = plan
         self.values = values
         self.moment = moment
@@ -45,6 +92,11 @@ class Sampled(Figures):
     def __init__(self, sample: Sample, before: Sample) -> None:
         self._sample = sample
         self._before: Sample | None = before
+
+    @property
+    def follows(self) -> bool:
+        """Whether rates and derived values are no more than what the two samples come to: they are."""
+        return True
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -20,14 +20,23 @@ from domstat.collect.definition import Entry
 from domstat.collect.errors import ClosedError, CollectError
 from domstat.collect.hypervisor import Hypervisor
 from domstat.collect.inventory import Inventory
-from domstat.collect.naming import Plan, awaits_name, has_stranger, missing_groups, parse_name, silent_groups
+from domstat.collect.known import Known, Past
+from domstat.collect.naming import (
+    Plan,
+    awaits_name,
+    has_stranger,
+    missing_groups,
+    parse_name,
+    plugged_anew,
+    silent_groups,
+)
 from domstat.collect.sample import Sample, Sampled
 from domstat.collect.subject import Subject
 from domstat.collect.tally import Tally, Tick
 from domstat.collect.times import Times
 from domstat.derive import derive
 from domstat.model import Batch, Domain, Figures, Kind, Moment, Partial, Record, Stamp, moment_within
-from domstat.rates import Baseline, Breaks, advance, elapsed_ns
+from domstat.rates import Breaks, advance, elapsed_ns
 
 DETAILS_EVERY_NS = 3600 * 1_000_000_000
 """Labels and device details travel when they change, and this often for whoever came late."""
@@ -54,54 +63,6 @@ CHUNK_MIN = 16
 """Guests asked for at once on a host that is large or slow, at the least: below that the calls themselves weigh."""
 
 
-class _Known:
-    """What a stream keeps of one guest between ticks."""
-
-    __slots__ = (
-        "asked_ns",
-        "checked",
-        "details_ns",
-        "domain",
-        "no_number",
-        "older",
-        "plan",
-        "sample",
-        "sent",
-        "settled",
-        "spared_ns",
-        "whole",
-        "whole_moment",
-    )
-
-    def __init__(self, domain: Domain, plan: Plan) -> None:
-        self.domain = domain
-        self.plan = plan
-        self.sample: Sample | None = None
-        """The newest sample, if it lacked nothing: then it is all that rates need."""
-        self.older: Baseline | None = None
-        """What rates need otherwise."""
-        self.asked_ns = 0
-        """When the call of the newest record began, on the boot-time clock; spared ones have their own."""
-        self.spared_ns = 0
-        self.settled = 0
-        """The tick at which the guest was last found to be as it was."""
-        self.checked = -1
-        """The inventory's version with which the plan's entry was last compared."""
-        self.no_number: frozenset[str] = frozenset()
-        """Stats groups of which the newest answer had values that are no numbers."""
-        self.whole: tuple[str, ...] = ()
-        """The keys of the last record that lacked nothing, read at *whole_moment*."""
-        self.whole_moment: Moment | None = None
-        self.sent: tuple[dict[str, str], dict[str, dict[str, str]]] | None = None
-        """Labels and devices as they last travelled, at *details_ns* of the boot-time clock."""
-        self.details_ns = 0
-
-    @property
-    def baseline(self) -> Baseline | None:
-        """What the next rates are taken against; None for a guest that was never seen."""
-        return self.sample.baseline() if self.sample is not None else self.older
-
-
 class Stream:
     """Collects the ticks of one stream, one at a time."""
 
@@ -122,7 +83,8 @@ class Stream:
         self._inventory = inventory
         self._log = log
         self._details_every_ns = details_every_ns
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, Known] = {}
+        self._past: dict[str, Past] = {}
         self._times = Times()
         self._answers = 0
         self._unread: frozenset[str] = frozenset()
@@ -136,6 +98,10 @@ class Stream:
         """The newest tick, for whoever wants to say how it went."""
         self._cost_due_ns: int | None = None
 
+    def remember(self, past: dict[str, Past]) -> None:
+        """Go on, at the first sight of each guest, from what the agent before knew of it."""
+        self._past = past
+
     def collect(self, deadline_s: float, due_ms: int | None = None) -> Iterator[Batch]:
         """Collect one tick: a batch as a rule, several where the host is asked in parts. Raises CollectError.
 
@@ -143,6 +109,8 @@ class Stream:
         was due by the wall clock, None if nobody knows.
         """
         now_ns = clock.boot_ns()
+        if now_ns >= self._refresh_due_ns:
+            self._past.clear()  # who has not come back by now has gone
         if self.block.host and now_ns >= self._refresh_due_ns:
             self._refresh_due_ns = now_ns + REFRESH_EVERY_NS
             self._inventory.note((), missed=True)  # block jobs and vCPUs change without an event
@@ -293,7 +261,8 @@ class Stream:
         plan = Plan(raw, guest.values, self._entry(guest, raw, unread=True), self.block.fields)
         known = self._known.get(guest.uuid)
         if known is None or known.domain.id != incarnation:
-            known = self._known[guest.uuid] = _Known(Domain(guest.uuid, guest.name, incarnation), plan)
+            known = self._known[guest.uuid] = Known(Domain(guest.uuid, guest.name, incarnation), plan)
+            known.inherit(self._past.pop(guest.uuid, None))
             self._probing.see_a_new_guest()
         known.spared_ns = stamp.boot_ns
         age = elapsed_ns(known.whole_moment, moment) / 1e9 if known.whole_moment else None
@@ -305,7 +274,7 @@ class Stream:
 
     @staticmethod
     def _work_out(
-        known: _Known, sample: Sample, partial: Partial | None, anew: tuple[str, ...]
+        known: Known, sample: Sample, partial: Partial | None, anew: tuple[str, ...]
     ) -> tuple[Figures, Moment | None]:
         """Make figures where something has changed; return them with the moment of the sample before, if any."""
         before = known.baseline
@@ -320,7 +289,7 @@ class Stream:
 
     def _finish(
         self,
-        known: _Known,
+        known: Known,
         stamp: Stamp,
         sample: Sample,
         figures: Figures,
@@ -343,7 +312,7 @@ class Stream:
             figures=figures,
         )
 
-    def _recognize(self, guest: wire.Guest, raw: tuple[str, ...]) -> tuple[_Known, tuple[str, ...]]:
+    def _recognize(self, guest: wire.Guest, raw: tuple[str, ...]) -> tuple[Known, tuple[str, ...]]:
         """Find or make what is known of *guest*, its plan up to date; name the devices plugged anew."""
         known = self._known.get(guest.uuid)
         if known is not None and known.settled == self._answers:
@@ -354,8 +323,10 @@ class Stream:
         values = guest.values
         if known is None or known.domain.id != incarnation:
             domain = Domain(guest.uuid, guest.name, incarnation)
-            fresh = _Known(domain, Plan(raw, values, entry, self.block.fields))
-            if known is not None:
+            fresh = Known(domain, Plan(raw, values, entry, self.block.fields))
+            if known is None:
+                anew = fresh.inherit(self._past.pop(guest.uuid, None))
+            else:
                 # Of another incarnation: gives no rates, and says so by itself.
                 fresh.sample, fresh.older = known.sample, known.older
             known = self._known[guest.uuid] = fresh
@@ -363,7 +334,7 @@ class Stream:
         elif not known.plan.fits(raw, values, entry):
             old = known.plan
             known.plan, known.checked = Plan(raw, values, entry, self.block.fields), -1
-            anew = _plugged_anew(old, known.plan)
+            anew = plugged_anew(old.devices, known.plan.devices)
         anew = self._replugged(known, anew)
         if known.domain.name != guest.name:
             known.domain = Domain(guest.uuid, guest.name, incarnation)
@@ -374,7 +345,7 @@ class Stream:
         known.no_number = frozenset(look_up(parse_name(name)[0]).group for name in unreal)
         return known, anew
 
-    def _replugged(self, known: _Known, anew: tuple[str, ...]) -> tuple[str, ...]:
+    def _replugged(self, known: Known, anew: tuple[str, ...]) -> tuple[str, ...]:
         """Add the devices that were plugged since the call of the record before began: these are not what they were."""
         plugged = self._inventory.plugged(known.domain.uuid)
         if not plugged or known.baseline is None:
@@ -386,7 +357,7 @@ class Stream:
         )
         return tuple(sorted({*anew, *since}))
 
-    def _without(self, guest: wire.Guest, raw: tuple[str, ...], unreal: list[str]) -> tuple[_Known, tuple[str, ...]]:
+    def _without(self, guest: wire.Guest, raw: tuple[str, ...], unreal: list[str]) -> tuple[Known, tuple[str, ...]]:
         """Recognize *guest* as if libvirt had left out what is no number."""
         self._log.debug("no_number", uuid=guest.uuid, params=unreal)
         kept = [i for i, name in enumerate(raw) if name not in unreal]
@@ -394,7 +365,7 @@ class Stream:
         return self._recognize(guest, tuple(raw[i] for i in kept))
 
     @staticmethod
-    def _partial(known: _Known, moment: Moment, tick: Tick) -> Partial | None:
+    def _partial(known: Known, moment: Moment, tick: Tick) -> Partial | None:
         plan = known.plan
         missing = known.no_number
         if known.whole_moment is None:
@@ -410,7 +381,7 @@ class Stream:
         age = elapsed_ns(known.whole_moment, moment) / 1e9 if known.whole_moment else None
         return Partial(tuple(sorted(missing)), age)
 
-    def _details(self, known: _Known, boot_ns: int) -> tuple[dict[str, str] | None, dict[str, dict[str, str]] | None]:
+    def _details(self, known: Known, boot_ns: int) -> tuple[dict[str, str] | None, dict[str, dict[str, str]] | None]:
         """Return labels and devices if they are to travel with this record."""
         entry = known.plan.entry
         now = (entry.labels if entry else {}, known.plan.devices)
@@ -432,17 +403,6 @@ class Stream:
 
 def _incarnation(guest: wire.Guest) -> int | None:
     return guest.id if guest.id >= 0 else None
-
-
-def _plugged_anew(old: Plan, new: Plan) -> tuple[str, ...]:
-    """Name the devices that both plans have but that are not the same thing: another source, another tap."""
-    identifying = ("path", "tap")
-    changed = (
-        device
-        for device, details in new.devices.items()
-        if device in old.devices and any(details.get(key) != old.devices[device].get(key) for key in identifying)
-    )
-    return tuple(sorted(changed))
 
 
 def deadline_in(seconds: float) -> float:

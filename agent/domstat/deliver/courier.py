@@ -1,4 +1,4 @@
-"""One courier per sink: a bounded queue, a thread, retries; a tick never waits for a sink.
+"""One courier per sink: a thread that takes batches from the spool, has the sink store them, and says how far it is.
 
 What the sink's answer means is decided here and nowhere else: see :class:`domstat.sink.SinkError`.
 """
@@ -7,27 +7,55 @@ from __future__ import annotations
 
 import random
 import threading
-from collections import deque
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import replace
+
+from domstat.deliver.bounds import Why
+from domstat.deliver.codec import Unpacker
+from domstat.deliver.letters import DeadLetters
+from domstat.deliver.parcels import Taken
+from domstat.deliver.spool import Spool
 from domstat.model import Batch, Record
 from domstat.sink import Fatal, Finished, Reject, Retry, Sink, SinkContext
 
-QUEUE_RECORDS_MAX = 20_000
-"""Records that wait for one sink, about 12 KiB each; at 200 guests every 10 s, a quarter of an hour of outage."""
-
-QUEUE_BATCHES_MAX = 10_000
-"""Batches that wait for one sink: a host without guests has batches without records."""
-
-WRITE_BATCHES_MAX = 16
+BATCHES_MAX = 16
 """Batches handed over in one write, so that a backlog drains fast but one write stays short."""
 
 BACKOFF_BASE_S = 0.5
 BACKOFF_MAX_S = 60.0
 """Retries wait a random time up to base x 2^n, at most this: a returning server is not met by everybody at once."""
+
+AFTER_MAX_S = 900.0
+"""However long a server asks to be left alone, it is tried again after this."""
+
+LAST_COMMIT_S = 1.0
+"""How long a courier that is to stop waits for a batch that came just before; the journal has it in any case."""
+
+FAULTS_MAX = 5
+"""Errors in a row that are no Retry, after which the sink is made anew, and given one batch, then one record at a time.
+
+It may have lost its way, or have a fault that a single record brings about.
+"""
+
+_ATTEMPTS_COUNTED = 16
+
+
+class State(StrEnum):
+    """How a sink is."""
+
+    OPENING = "opening"
+    GOOD = "good"
+    RETRYING = "retrying"
+    BROKEN = "broken"  # it failed in ways it should not, and is tried piece by piece
+    STOPPED = "stopped"  # no retry helps; what comes is kept for it, within bounds
+    FINISHED = "finished"  # whoever read it has gone
 
 
 @dataclass
@@ -37,99 +65,131 @@ class Counts:
     received: int = 0
     written: int = 0
     rejected: int = 0
-    dropped: int = 0
     retries: int = 0
     parts_rejected: int = 0
+    dropped_by: dict[Why, int] = field(default_factory=dict)
+
+    @property
+    def dropped(self) -> int:
+        """Records dropped, for whatever reason."""
+        return sum(self.dropped_by.values())
+
+
+class Outlet(Struct, frozen=True):
+    """A sink as it is configured: its *name*, how one is made, and how it wants its batches.
+
+    *oldest*: where it begins if it is new. A write has at most *batches* of them; with fewer it is put off for up to
+    *linger_s* seconds.
+    """
+
+    name: str
+    make: Callable[[], Sink]
+    oldest: bool = False
+    batches: int = BATCHES_MAX
+    linger_s: float = 0.0
+    backoff_max_s: float = BACKOFF_MAX_S
+
+
+class _BrokenError(Exception):
+    """The sink has failed too often in ways it should not."""
 
 
 class Courier:
-    """Carries batches to one sink, in order, in a thread of its own."""
+    """Carries batches to one sink in a thread of its own."""
 
     def __init__(
-        self, name: str, sink: Sink, state_dir: Path, log: Any, on_ended: Callable[[], None] = lambda: None
+        self, outlet: Outlet, spool: Spool, state_dir: Path, log: Any, on_ended: Callable[[], None] = lambda: None
     ) -> None:
-        """Carry to *sink*; call *on_ended* should it take no more."""
-        self.name = name
-        self._on_ended = on_ended
+        """Carry from *spool* to the outlet's sink; call *on_ended* should it take no more."""
+        self.name = outlet.name
         self.counts = Counts()
+        self.state = State.OPENING
         self.ended: BaseException | None = None
         """Why the sink takes no more; None while it does."""
-        self._sink = sink
-        self._log = log.bind(sink=name)
-        self._context = SinkContext(name, state_dir, self._log, self._reject_part)
-        self._queue: deque[Batch] = deque()
-        self._queued = 0
-        self._changed = threading.Condition()
+        self.last_error = ""
+        """What the sink said when it last failed, and when that was, in seconds since 1970."""
+        self.last_error_at: float | None = None
+        self.write_s = 0.0
+        """How long the newest write took."""
+        self.in_flight = (0, 0)
+        self._held = 0
+        """Records in hand."""
+        self._outlet = outlet
+        self._spool = spool
+        self._on_ended = on_ended
+        self._log = log.bind(sink=self.name)
+        self._letters = DeadLetters(state_dir, self.name)
+        self._context = SinkContext(self.name, state_dir, self._log, self._reject_part)
+        self._sink = outlet.make()
+        self._unpacker: Unpacker | None = None
         self._stopping = False
         self._dropping = False
         # A sink that hangs must not keep the process from ending.
-        self._thread = threading.Thread(target=self._run, name=f"courier-{name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"courier-{self.name}", daemon=True)
 
     @property
     def pending(self) -> int:
-        """Records received and not yet written, rejected or dropped."""
+        """Records that are neither written nor rejected nor dropped."""
         counts = self.counts
         return counts.received - counts.written - counts.rejected - counts.dropped
 
     def start(self) -> None:
-        """Open the sink and begin to carry."""
+        """Come in at the spool, open the sink and begin to carry."""
+        self._spool.enlist(self, oldest=self._outlet.oldest)
         self._thread.start()
 
-    def offer(self, batch: Batch) -> None:
-        """Queue a batch; never waits. When the queue is full, its oldest batches are dropped and counted."""
-        with self._changed:
-            if self.ended is not None or self._stopping:
-                return
-            self.counts.received += len(batch.records)
-            self._queue.append(batch)
-            self._queued += len(batch.records)
-            dropped = 0
-            while self._is_full():
-                oldest = len(self._queue.popleft().records)
-                self._queued -= oldest
-                dropped += oldest
-            self.counts.dropped += dropped
-            begins, self._dropping = dropped and not self._dropping, bool(dropped)
-            self._changed.notify()
-        if begins:
-            self._log.error("sink_overrun", dropped=dropped, queued=self._queued, hint="the sink does not keep up")
-
     def begin_stop(self) -> None:
-        """Have what is queued written and the sink closed; does not wait for it."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
+        """Have what is at hand written and the sink closed; does not wait for it."""
+        self._stopping = True
+        self._spool.wake()
 
     def stop(self, timeout_s: float) -> bool:
-        """Write what is queued and close the sink; return whether that was done within *timeout_s* seconds."""
+        """Write what is at hand and close the sink; return whether that was done within *timeout_s* seconds."""
         self.begin_stop()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def _is_full(self) -> bool:
-        """Whether the oldest batch must go; the newest never does."""
-        too_many = self._queued > QUEUE_RECORDS_MAX or len(self._queue) > QUEUE_BATCHES_MAX
-        return too_many and len(self._queue) > 1
+    # What the spool tells.
+
+    def note_received(self, records: int) -> None:
+        """Count what has come for the sink."""
+        self.counts.received += records
+
+    def note_dropped(self, records: int, why: Why) -> None:
+        """Count what has gone and never will reach the sink; said when it begins, not with every row."""
+        self.counts.dropped_by[why] = self.counts.dropped_by.get(why, 0) + records
+        if not self._dropping and why is not Why.ENDED:
+            self._dropping = True
+            hint = "the sink does not keep up" if why in {Why.SIZE, Why.AGE, Why.MEMORY} else "see the journal's log"
+            self._log.error("records_dropped", reason=str(why), dropped=records, pending=self.pending, hint=hint)
+
+    def note_left(self, records: int, why: Why) -> None:
+        """All that still waits, beside what is in hand, is so many records; the rest has gone."""
+        lost = self.pending - records - self._held
+        if lost > 0:
+            self.note_dropped(lost, why)
+
+    # The thread.
 
     def _run(self) -> None:
         try:
-            if not self._until_done(self._open):
-                self._drop([])
-            else:
-                while batches := self._take():
-                    if not self._until_done(lambda taken=batches: self._write(taken)):
-                        self._drop(batches)
-                        break
+            if self._until_done(self._open):
+                while (taken := self._next()) is not None and self._deliver(taken):
+                    pass
         except Finished as error:
-            self._end(error)
+            self._end(error, State.FINISHED)
         except Fatal as error:
-            self._end(error)
+            self._end(error, State.STOPPED)
             self._log.error("sink_stopped", error=str(error), hint="mend it and start the agent again")
         except BaseException as error:  # noqa: BLE001 - a sink that calls sys.exit ends itself, not the counting
-            self._end(error)
+            self._end(error, State.STOPPED)
             self._log.error("sink_stopped", error=repr(error), exc_info=error)
         finally:
             self._close()
+
+    def _open(self) -> None:
+        self._sink.open(self._context)
+        self.state = State.GOOD
 
     def _close(self) -> None:
         try:
@@ -137,77 +197,172 @@ class Courier:
         except Exception as error:  # noqa: BLE001 - it promised not to
             self._log.error("sink_close_failed", error=repr(error), exc_info=error)
 
-    def _open(self) -> None:
-        self._sink.open(self._context)
+    def _next(self) -> Taken | None:
+        """Wait for batches and take some; None means: stopping, and nothing more is at hand."""
+        outlet, spool = self._outlet, self._spool
+        while True:
+            spool.wait(lambda: self._stopping or spool.has_for(self.name))
+            if self._stopping:
+                spool.wait(lambda: spool.has_for(self.name) or not spool.expects(self.name), LAST_COMMIT_S)
+                if spool.is_behind(self.name) or not spool.has_for(self.name):
+                    return None
+            if outlet.linger_s > 0:
+                spool.wait(lambda: self._stopping or spool.waits_for(self.name) >= outlet.batches, outlet.linger_s)
+            taken = self._take()
+            if taken is not None:
+                return taken
 
-    def _take(self) -> list[Batch]:
-        """Wait for batches and take some; an empty list means: stopping, and nothing is left."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._stopping)
-            taken = [self._queue.popleft() for _ in range(min(len(self._queue), WRITE_BATCHES_MAX))]
-            self._queued -= sum(len(batch.records) for batch in taken)
-            return taken
+    def _take(self) -> Taken | None:
+        """Take the newest batches where that is wanted, or what is next."""
+        spool = self._spool
+        if not spool.is_behind(self.name):
+            self._unpacker = None  # what it remembers is as much as a tick
+        elif self._unpacker is None:
+            self._unpacker = Unpacker(spool.look_back)
+        if getattr(self._sink, "any_order", False):
+            taken = spool.fresh(self.name, self._outlet.batches)
+            if taken is not None:
+                return taken
+        found: list[Taken] = []
+
+        def take() -> None:
+            found.append(spool.take(self.name, self._outlet.batches, self._unpacker or Unpacker(spool.look_back)))
+
+        return found[0] if self._until_done(take, "journal_unreadable") else None
+
+    def _deliver(self, taken: Taken) -> bool:
+        """Have the sink store what was taken; return False if the agent stops first. Raises Fatal, Finished."""
+        batches = [parcel.batch for parcel in taken.parcels]
+        self._held = sum(len(batch.records) for batch in batches)
+        self.in_flight = (taken.first, taken.last)
+        try:
+            if batches and not self._store(batches):
+                return False
+            for row in taken.damaged:
+                self.note_dropped(row.records, Why.DAMAGED)
+            self._spool.done(self.name, taken.first, taken.last)
+            self._dropping = False
+        finally:
+            self.in_flight, self._held = (0, 0), 0
+        return True
+
+    def _store(self, batches: Sequence[Batch]) -> bool:
+        try:
+            return self._until_done(lambda: self._write(batches), breaks=True)
+        except _BrokenError:
+            self.state = State.BROKEN
+            self._log.error("sink_broken", error=self.last_error, hint="made anew, and given one record at a time")
+        return all(self._piece_by_piece(batch) for batch in batches)
+
+    def _piece_by_piece(self, batch: Batch) -> bool:
+        """Have a sink that fails in ways it should not store one batch, and find the records it fails of."""
+        while True:
+            self._close()
+            self._sink = self._outlet.make()
+            if not self._until_done(self._open):
+                return False
+            self.state = State.BROKEN
+            try:
+                return self._until_done(lambda: self._sift(batch), breaks=True)
+            except _BrokenError:
+                continue
+
+    def _sift(self, batch: Batch) -> None:
+        """Write a batch, or else its records one by one; those it fails of are rejected if others can be stored."""
+        try:
+            self._write([batch])
+        except (Retry, Fatal):
+            raise
+        except Exception:
+            if len(batch.records) < 2:
+                raise
+        else:
+            return
+        failed: list[tuple[Record, Exception]] = []
+        for record in batch.records:
+            try:
+                self._sink.write([replace(batch, records=(record,))])
+            except (Retry, Fatal):
+                raise
+            except Reject as error:
+                failed.append((record, error))
+            except Exception as error:  # noqa: BLE001 - likewise
+                failed.append((record, error))
+        if len(failed) == len(batch.records):
+            raise failed[0][1]
+        self._reject([(record, f"the sink failed of it: {error!r}") for record, error in failed])
+        self.counts.written += len(batch.records) - len(failed)
 
     def _write(self, batches: Sequence[Batch]) -> None:
         count = sum(len(batch.records) for batch in batches)
+        began = time.monotonic()
         try:
             self._sink.write(batches)
         except Reject as error:
-            rejected = min(len(error.items), count)
-            self.counts.rejected += rejected
-            count -= rejected
-            self._log.warning("records_rejected", count=rejected, error=str(error))
+            items = error.items[:count]
+            self._reject([(item.record, item.reason) for item in items])
+            count -= len(items)
+        self.write_s = time.monotonic() - began
+        self.state = State.GOOD
         self.counts.written += count
 
-    def _until_done(self, action: Any) -> bool:
-        """Try *action* until it succeeds, for ever; return False if the agent stops first. Raises Fatal, Finished."""
-        attempt = 0
+    def _reject(self, items: Sequence[tuple[Record, str]]) -> None:
+        """Keep records that the sink will never take as dead letters."""
+        self.counts.rejected += len(items)
+        if not items:
+            return
+        self._log.warning("records_rejected", count=len(items), first=items[0][1], file=str(self._letters.path))
+        try:
+            self._letters.add(items)
+        except OSError as error:
+            self._log.error("dead_letters_not_written", path=str(self._letters.path), error=error.strerror)
+
+    def _until_done(self, action: Callable[[], None], event: str = "sink_retries", *, breaks: bool = False) -> bool:
+        """Try *action* until it succeeds, for ever; return False if the agent stops first.
+
+        Raises Fatal and Finished, and with *breaks* _BrokenError after too many errors that should not be.
+        """
+        attempt = faults = 0
         while True:
             try:
                 action()
             except Fatal:
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever a sink raises, it is tried again
-                wait_s = random.uniform(0, min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2**attempt))  # noqa: S311 - jitter
-                if isinstance(error, Retry) and error.after is not None:
-                    wait_s = max(wait_s, error.after)
-                self._say_retry(error, attempt)
-                self.counts.retries += 1
-                attempt = min(attempt + 1, 16)
-                if self._wait(wait_s):
+            except Exception as error:
+                is_known = isinstance(error, Retry)
+                faults = 0 if is_known else faults + 1
+                self._note_retry(error, attempt, event)
+                if breaks and faults >= FAULTS_MAX:
+                    raise _BrokenError from error
+                if self._pause(attempt, error):
                     return False
+                attempt = min(attempt + 1, _ATTEMPTS_COUNTED)
             else:
                 if attempt:
                     self._log.info("sink_recovered", attempts=attempt + 1)
                 return True
 
-    def _say_retry(self, error: Exception, attempt: int) -> None:
-        """Log the first failure of a row with what is known, the others for those who look."""
+    def _pause(self, attempt: int, error: Exception) -> bool:
+        """Wait before the next attempt, but no longer than until the agent stops; return whether it does."""
+        wait_s = random.uniform(0, min(self._outlet.backoff_max_s, BACKOFF_BASE_S * 2**attempt))  # noqa: S311 - jitter
+        if isinstance(error, Retry) and error.after is not None:
+            wait_s = max(wait_s, min(error.after, AFTER_MAX_S))
+        return self._spool.wait(lambda: self._stopping, wait_s)
+
+    def _note_retry(self, error: Exception, attempt: int, event: str) -> None:
+        """Count a failure; log the first of a row with what is known, the others for those who look."""
         known = isinstance(error, Retry)
+        self.counts.retries += 1
+        self.state = State.RETRYING if self.state is not State.BROKEN else State.BROKEN
+        self.last_error, self.last_error_at = str(error) if known else repr(error), time.time()
         say = self._log.debug if attempt else self._log.warning if known else self._log.error
-        say("sink_retries", error=str(error) if known else repr(error), exc_info=None if known or attempt else error)
+        say(event, error=self.last_error, exc_info=None if known or attempt else error)
 
-    def _wait(self, seconds: float) -> bool:
-        """Wait, but no longer than until the agent stops; return whether it does."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._stopping, seconds)
-
-    def _drop(self, batches: Sequence[Batch]) -> None:
-        """Count what a stopping agent could not hand over any more."""
-        with self._changed:
-            lost = sum(len(batch.records) for batch in [*batches, *self._queue])
-            self._queue.clear()
-            self._queued = 0
-            self.counts.dropped += lost
-        if lost:
-            self._log.error("records_lost_at_stop", dropped=lost)
-
-    def _end(self, why: BaseException) -> None:
-        with self._changed:
-            self.ended = why
-            self.counts.dropped += self.pending
-            self._queue.clear()
-            self._queued = 0
+    def _end(self, why: BaseException, state: State) -> None:
+        self.ended, self.state = why, state
+        self.last_error, self.last_error_at = str(why) or repr(why), time.time()
+        if state is State.FINISHED:
+            self._spool.dismiss(self.name)
         self._on_ended()
 
     def _reject_part(self, record: Record, reason: str) -> None:

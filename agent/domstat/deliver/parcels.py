@@ -1,0 +1,68 @@
+"""What passes between the spool and a courier, and what one is to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct
+
+from domstat.deliver.bounds import Why
+from domstat.deliver.codec import DamagedRowError, Unpacker, pack
+from domstat.deliver.journal import Entry, Removed
+from domstat.deliver.memory import Parcel
+
+
+class Taken(Struct, frozen=True):
+    """What a courier was given: *parcels*, and the span of numbers that is done once these are stored.
+
+    *damaged* rows could not be unpacked.
+    """
+
+    parcels: tuple[Parcel, ...]
+    first: int
+    last: int
+    damaged: tuple[Removed, ...] = ()
+
+
+class Reader(Protocol):
+    """What a courier is to the spool. Called with the spool's lock held: quick, and calling nothing back."""
+
+    name: str
+    in_flight: tuple[int, int]
+    """The numbers it has in its hands; (0, 0) for none."""
+
+    def note_received(self, records: int) -> None:
+        """Count what has come for the sink."""
+
+    def note_dropped(self, records: int, why: Why) -> None:
+        """Count what has gone and never will reach the sink."""
+
+    def note_left(self, records: int, why: Why) -> None:
+        """All that still waits, beside what is in its hands, is so many records; the rest has gone."""
+
+
+def packed(parcel: Parcel) -> Entry:
+    """Pack a batch for the journal."""
+    batch = parcel.batch
+    devices = tuple(
+        (record.domain.uuid, msgspec.msgpack.encode(record.devices))
+        for record in batch.records
+        if record.devices is not None and record.domain is not None
+    )
+    # A gap says of the time until its end that it was seen to; so does a tick until the next is due.
+    seen_ms = max([batch.stamp.time_ms, *(record.gap.end - 1 for record in batch.records if record.gap is not None)])
+    return Entry(parcel.number, batch.stream, seen_ms, len(batch.records), pack(batch), devices)
+
+
+def unpacked(rows: Sequence[tuple[int, int, bytes]], unpacker: Unpacker, first: int, last: int) -> Taken:
+    """Unpack rows of the journal, each (number, records, blob)."""
+    parcels: list[Parcel] = []
+    damaged: list[Removed] = []
+    for number, records, blob in rows:
+        try:
+            parcels.append(Parcel(number, unpacker.unpack(number, blob)))
+        except DamagedRowError:
+            damaged.append(Removed(number, records))
+    return Taken(tuple(parcels), first, last, tuple(damaged))
