@@ -13,6 +13,7 @@ import msgspec
 
 from domstat import telemetry
 from domstat.cli.common import load_config, on_stop_signals
+from domstat.line import Line
 from domstat.service import Service
 from domstat_bench import replay_worker
 
@@ -36,17 +37,17 @@ def _profile(file: Path, warm_up_ticks: int) -> Any:
 
     stages = Stages()
     install(stages, AGENT)
-    tick = Service._tick  # noqa: SLF001
+    tick = Line.run
     begun = 0
 
-    def counted(self: Service, line: Any, due_ms: int) -> None:
+    def counted(self: Line, due_ms: int) -> None:
         nonlocal begun
         begun += 1
         if begun == warm_up_ticks + 1:
             stages.reset()
-        tick(self, line, due_ms)
+        tick(self, due_ms)
 
-    Service._tick = counted  # type: ignore[method-assign]  # noqa: SLF001
+    Line.run = counted  # type: ignore[method-assign]
     return lambda: stages.save(file.with_suffix(".agent"), begun - warm_up_ticks)
 
 

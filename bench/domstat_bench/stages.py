@@ -110,7 +110,7 @@ class Stages:
 
 
 AGENT = (
-    ("domstat.service:Service._tick", "tick: schedule's job, offering"),
+    ("domstat.line:Line.run", "tick: schedule's job, offering"),
     ("domstat.line:Line._note_tick", "log"),
     ("domstat.collect.process:WorkerProcess._read_message", "read the answer"),
     ("domstat.collect.process:Mailbox.get", "wait for the answer"),
@@ -125,6 +125,8 @@ AGENT = (
     ("domstat.collect.naming:Plan.params", "name params"),
     ("domstat.collect.sample:advance", "rates"),
     ("domstat.collect.sample:derive", "derive"),
+    ("domstat.deliver.parcels:pack", "journal: pack"),
+    ("domstat.deliver.journal:Journal.append", "journal: insert, commit"),
     ("domstat.jsonlines:encode", "JSON"),
     ("domstat_sinks.sqlite.sink:SqliteSink.write", "sqlite: transaction, commit"),
     ("domstat_sinks.sqlite.writer:Writer._insert", "sqlite: row, entries, insert"),

@@ -1,0 +1,221 @@
+"""A store is away for six hours, scaled: everything reaches it, in order, and meanwhile it has what is fresh."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import pytest
+from msgspec import Struct
+
+from domstat.deliver import courier as courier_module
+from domstat.deliver import memory as memory_module
+from domstat.deliver.bounds import Limits
+from domstat.deliver.courier import Courier, Outlet
+from domstat.deliver.spool import Spool
+from domstat.model import Batch, Domain, Figures, Kind, Record, Stamp
+from domstat.sink import SinkContext
+from domstat_lab.servers import VictoriaMetrics, program
+from domstat_sinks.influxdb import InfluxdbSink
+from domstat_sinks.influxdb.settings import InfluxdbSettings
+from faked import eventually
+from heard import Log
+
+from .oracle import percentile, say
+
+GUESTS = 20
+STEP_MS = 10_000
+"""A tick every 10 s, as its records say; here one comes every TICK_S."""
+
+TICK_S = 0.05
+BEGIN_MS = 1_795_385_700_000
+
+TICKS = 2_160
+"""Six hours of the long form."""
+
+SHORT_TICKS = 240
+
+FRESH_TICKS_MAX = 2
+"""A new tick reaches a store that has come back at most so many ticks after it was offered."""
+
+
+def tick(number: int) -> Batch:
+    """Make one tick: every guest's CPU time is the tick's number, so that what is lacking shows."""
+    time_ms = BEGIN_MS + STEP_MS * number
+    records = tuple(
+        Record(
+            kind=Kind.GUEST,
+            host="kvm1",
+            collect="default",
+            time_ms=time_ms,
+            domain=Domain(f"uuid-{guest}", f"web-{guest}", 3),
+            figures=Figures({"cpu.time": number * 1_000_000, "state.state": 1}, {"cpu.time": 0.5}),
+        )
+        for guest in range(GUESTS)
+    )
+    return Batch(host="kvm1", collect="default", stamp=Stamp(time_ms, time_ms * 1_000_000, "boot", 0), records=records)
+
+
+def number_of(one: Batch) -> int:
+    return (one.stamp.time_ms - BEGIN_MS) // STEP_MS
+
+
+class Watched:
+    """A sink, and when it has stored which tick."""
+
+    Settings: ClassVar[type[Struct]] = Struct
+
+    def __init__(self, sink: Any) -> None:
+        self._sink = sink
+        self.any_order = getattr(sink, "any_order", False)
+        self.stored: list[tuple[int, float]] = []
+
+    def open(self, context: SinkContext) -> None:
+        self._sink.open(context)
+
+    def write(self, batches: Sequence[Batch]) -> None:
+        self._sink.write(batches)
+        now = time.monotonic()
+        self.stored += [(number_of(one), now) for one in batches]
+
+    def close(self) -> None:
+        self._sink.close()
+
+
+class Well:
+    """A sink that is never away."""
+
+    def open(self, context: SinkContext) -> None:
+        pass
+
+    def write(self, batches: Sequence[Batch]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class Clock:
+    """Offers a tick every TICK_S, in a thread, until told to stop; knows when each was offered."""
+
+    def __init__(self, spool: Spool) -> None:
+        self.offered: list[float] = []
+        self._spool = spool
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        begin = time.monotonic()
+        while not self._stopped.wait(max(0.0, begin + len(self.offered) * TICK_S - time.monotonic())):
+            one = tick(len(self.offered))
+            self.offered.append(time.monotonic())
+            self._spool.offer(one)
+
+    def wait(self, count: int) -> None:
+        """Wait until so many ticks were offered."""
+        assert eventually(lambda: len(self.offered) >= count, seconds=count * TICK_S * 4 + 20)
+
+
+@pytest.fixture
+def spool(tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch) -> Iterator[Spool]:
+    # What is scaled with the ticks: how long retries are apart, and how many ticks memory holds.
+    monkeypatch.setattr(courier_module, "BACKOFF_BASE_S", TICK_S / 20)
+    monkeypatch.setattr(memory_module, "TAIL_RECORDS_MAX", 5 * GUESTS)
+    spool = Spool(tmp_path / "journal.db", Limits(1 << 30, 7 * 86_400.0, 3600.0), log)
+    spool.open()
+    spool.start()
+    yield spool
+    assert spool.stop(10)
+
+
+@pytest.fixture
+def victoria(tmp_path: Path) -> Iterator[VictoriaMetrics]:
+    program("victoria-metrics")
+    with VictoriaMetrics(tmp_path / "victoria") as server:
+        yield server
+
+
+def carried(spool: Spool, sink: Any, name: str, folder: Path, log: Log) -> tuple[Courier, Watched]:
+    watched = Watched(sink)
+    courier = Courier(Outlet(name, lambda: watched, backoff_max_s=TICK_S), spool, folder, log)
+    courier.start()
+    return courier, watched
+
+
+@pytest.mark.parametrize("ticks", [SHORT_TICKS, pytest.param(TICKS, marks=pytest.mark.faults)])
+def test_a_store_that_was_away_gets_everything_and_what_is_fresh_at_once(
+    spool: Spool, victoria: VictoriaMetrics, tmp_path: Path, log: Log, ticks: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = InfluxdbSettings(url=victoria.url)
+    courier, store = carried(spool, InfluxdbSink(settings), "victoria", tmp_path, log)
+    other, well = carried(spool, Well(), "well", tmp_path, log)
+    with Clock(spool) as clock:
+        clock.wait(20)
+        victoria.stop()  # gently: what it has acknowledged and not yet written down it would lose itself
+        clock.wait(20 + ticks)
+        behind = spool.lag("victoria")
+        victoria.start()
+        back = len(clock.offered)
+        began = time.monotonic()
+        assert eventually(lambda: not spool.is_behind("victoria"), seconds=120)
+        drained_s = time.monotonic() - began
+        clock.wait(len(clock.offered) + 20)
+    assert courier.stop(20)
+    assert other.stop(10)
+    count = len(clock.offered)
+
+    first_back = next(at for number, at in store.stored if at > began)
+    fresh = [(at - max(clock.offered[number], first_back)) / TICK_S for number, at in store.stored if number >= back]
+    found = stored_in(victoria)
+    expected = [(BEGIN_MS + STEP_MS * number, number * 1_000_000) for number in range(count)]
+    backlog = [number for number, at in store.stored if number < back and at > began]
+    say(
+        {
+            "test": "store away",
+            "ticks": count,
+            "away": ticks,
+            "guests": GUESTS,
+            "delivered": sum(len(points) for points in found.values()),
+            "lost": sum(len(set(expected) - set(points)) for points in found.values()),
+            "backlog_batches": behind.batches,
+            "backlog_bytes": behind.bytes,
+            "drained_ticks_per_s": round(ticks / drained_s),
+            "fresh_lag_ticks_p50": round(percentile(fresh, 0.5), 2),
+            "fresh_lag_ticks_max": round(max(fresh), 2),
+            "other_lag_ticks_max": round(max((at - clock.offered[number]) / TICK_S for number, at in well.stored), 2),
+        },
+        capsys,
+    )
+    assert set(found) == {f"uuid-{guest}" for guest in range(GUESTS)}
+    assert all(points == expected for points in found.values()), "every tick of every guest, once"
+    assert behind.batches >= ticks
+    assert fresh
+    assert percentile(fresh, 0.99) <= FRESH_TICKS_MAX
+    newest_first = [number for number, _ in store.stored if number >= back]
+    assert newest_first == sorted(newest_first)
+    drained = [number for number in backlog if number < back - 5]
+    assert [number for number in drained if number >= 20] == sorted(number for number in drained if number >= 20)
+    assert [number for number, _ in well.stored] == list(range(count))
+    counts = courier.counts
+    assert counts.received == counts.written + courier.pending
+    assert counts.dropped == counts.rejected == 0
+
+
+def stored_in(victoria: VictoriaMetrics) -> dict[str, list[tuple[int, float]]]:
+    """Return the points of every guest, in the order of time; each time once, as a query would have it."""
+    points: dict[str, dict[int, float]] = {}
+    for series in victoria.export('{__name__="domstat_cpu_cpu.time"}'):
+        kept = points.setdefault(series["metric"]["uuid"], {})
+        kept.update(zip(series["timestamps"], series["values"], strict=True))
+    return {uuid: sorted(kept.items()) for uuid, kept in points.items()}
