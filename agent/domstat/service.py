@@ -35,6 +35,7 @@ from domstat.model import Batch
 from domstat.schedule import Schedule, latest_aligned
 from domstat.sink import Finished
 from domstat.state import StateLock
+from domstat.status import Reporter, Server
 
 STOP_S = 1.5
 """How long stopping waits for workers and sinks; what a sink has not written by then the journal keeps for it."""
@@ -102,6 +103,8 @@ class Service:
         self._closing: list[Callable[[], None]] = []
         """What ends the workers."""
         self.lines: dict[str, Line] = {}
+        self._reporter = Reporter(self.lines, self._couriers, self._spool)
+        self._status = Server(config.status_socket, config.agent.status_group, self._reporter.report, log)
         for host in config.hosts:
             self._add_host(host)
 
@@ -170,6 +173,7 @@ class Service:
         for line in self.lines.values():
             schedule.add(line.name, line.interval_s, line.run)
         schedule.add(f"agent/{DELIVERY}", ACCOUNT_EVERY_S, self._note_account)
+        self._status.start()
         self._log.info("agent_started", streams=list(self.lines), sinks=[courier.name for courier in self._couriers])
         schedule.start()
         self._wake.get()  # no polling: an agent that has nothing to do costs nothing
@@ -202,6 +206,7 @@ class Service:
                 self._log.warning("sink_hangs_at_stop", sink=courier.name, kept=courier.pending)
         if not self._spool.stop(STOP_JOURNAL_S):
             self._log.error("journal_hangs_at_stop")
+        self._status.stop()
         self._lock.let_go()
         self._log.info("agent_stopped", ticks=sum(line.ticks for line in self.lines.values()))
 
@@ -216,6 +221,7 @@ class Service:
 
     def _note_account(self, _due_ms: int) -> None:
         self._spool.offer(self._account.batch())
+        self._reporter.watch()
 
     def _resume(self) -> None:
         """Go on where the agent before ended: with its last figures, saying since when nothing was collected."""
@@ -231,7 +237,7 @@ class Service:
             self._log.warning("past_unreadable", error=str(error))
             return
         for key, stream in self._streams.items():
-            stream.remember(recalled.guests[key])
+            stream.remember(recalled.guests[key], recalled.hosts.get(key))
         now_ms = clock.now().time_ms
         for line in self.lines.values():
             seen_ms = recalled.seen_ms.get((line.host, line.collect))

@@ -6,9 +6,11 @@ import json
 import queue
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,11 +18,20 @@ from typing import Any, Self
 from msgspec import Struct
 
 from domstat_bench import measure
+from domstat_lab import servers
 
 SINKS = ("sqlite", "stdout")
 """What the agent writes to: a history on disk, committed durably, and JSON lines that nobody reads."""
 
-_SINK_TEXTS = {"sqlite": 'type = "sqlite"\npath = "history.db"', "stdout": 'type = "stdout"\nformat = "json"'}
+STORE = "http://127.0.0.1:8428"
+"""Where the sink influxdb writes, unless a store is started for the purpose."""
+
+_SINK_TEXTS = {
+    "sqlite": 'type = "sqlite"\npath = "history.db"',
+    "stdout": 'type = "stdout"\nformat = "json"',
+    "influxdb": 'type = "influxdb"\nurl = "{store}"',
+    "prometheus": 'type = "prometheus"\nlisten = "127.0.0.1:{port}"',
+}
 
 _CONFIG = """\
 [agent]
@@ -55,15 +66,27 @@ class Tick(Struct, frozen=True):
     took_ms: float
 
 
-def write_config(folder: Path, uri: str, interval_s: int, sinks: Sequence[str]) -> Path:
-    """Write a configuration whose state is below *folder*, and return its file."""
+def write_config(folder: Path, uri: str, interval_s: int, sinks: Sequence[str], store: str = STORE) -> Path:
+    """Write a configuration whose state is below *folder*, and return its file; *store* is where influxdb writes."""
     file = folder / "domstat.toml"
     # JSON's strings are TOML's too.
     text = _CONFIG.format(
         state_dir=json.dumps(str(folder / "state")), uri=json.dumps(uri), interval=interval_s, deadline=interval_s * 0.9
     )
-    file.write_text(text + "".join(f"[[sinks]]\n{_SINK_TEXTS[sink]}\n" for sink in sinks))
+    texts = (_SINK_TEXTS[sink].replace("{store}", store).replace("{port}", str(servers.free_port())) for sink in sinks)
+    file.write_text(text + "".join(f"[[sinks]]\n{sink}\n" for sink in texts))
     return file
+
+
+@contextmanager
+def store_for(sinks: Sequence[str]) -> Iterator[str]:
+    """Start what the sink influxdb writes to, a VictoriaMetrics, if it is among *sinks*; its CPU time is its own."""
+    if "influxdb" not in sinks:
+        yield STORE
+        return
+    with tempfile.TemporaryDirectory(prefix="domstat-bench-") as folder:
+        with servers.VictoriaMetrics(Path(folder)) as server:
+            yield server.url
 
 
 class AgentRun:

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from domstat_bench import measure, replay_worker
-from domstat_bench.agent_run import AgentRun, write_config
+from domstat_bench.agent_run import AgentRun, store_for, write_config
 from domstat_bench.measure import Sampled, sampled
 from domstat_bench.replay import Recording, read_meter
 from domstat_bench.report import Table, figures, mib, ms, verdict
@@ -61,11 +61,11 @@ class Figures(Struct, frozen=True):
 def run(recording: Recording, guests: int, ticks: int, sinks: Sequence[str], *, profile: bool) -> Figures:
     """Measure *ticks* ticks at *guests* guests; with *profile*, measure again and say where the time goes."""
     interval_s = max(1, -(-guests // 800))
-    with tempfile.TemporaryDirectory(prefix="domstat-bench-") as name:
+    with tempfile.TemporaryDirectory(prefix="domstat-bench-") as name, store_for(sinks) as store:
         folder = Path(name)
         recording.save(folder / "recording.json")
         settings = replay_worker.Settings(str(folder / "recording.json"), guests, str(folder / "meter"))
-        config = write_config(folder, "replay:///", interval_s, sinks)
+        config = write_config(folder, "replay:///", interval_s, sinks, store)
         with _agent(config, settings) as agent:
             for _ in range(WARM_UP_TICKS):
                 tick = agent.next_tick(interval_s * 10 + 30)

@@ -128,6 +128,8 @@ AGENT = (
     ("domstat.deliver.parcels:pack", "journal: pack"),
     ("domstat.deliver.journal:Journal.append", "journal: insert, commit"),
     ("domstat.jsonlines:encode", "JSON"),
+    ("domstat_sinks.lineprotocol:Encoder.encode_each", "line protocol"),
+    ("domstat_sinks.influxdb.client:Client.send", "influxdb: request"),
     ("domstat_sinks.sqlite.sink:SqliteSink.write", "sqlite: transaction, commit"),
     ("domstat_sinks.sqlite.writer:Writer._insert", "sqlite: row, entries, insert"),
     ("domstat_sinks.sqlite.writer:Writer._pack", "sqlite: pack values"),

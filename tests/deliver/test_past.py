@@ -118,6 +118,17 @@ def test_a_disk_that_is_another_one_under_its_old_name_has_no_rate_and_the_other
     assert set(guest_of(found).rates) == {"cpu.time"}
 
 
+def test_the_hosts_rates_go_on_too(journal: Journal, keep: Callable[..., None]) -> None:
+    before, after = telling(), telling()
+    keep(*before.tick(answer(stamp(0), at(0), host={"host.cpu.user": 10**10, "host.cpus": 4})))
+    stream = (after.stream.host, after.block.name)
+    recalled = recall(journal, [stream])
+    after.stream.remember(recalled.guests[stream], recalled.hosts[stream])
+    (found,) = after.tick(answer(stamp(10), at(10), host={"host.cpu.user": 2 * 10**10, "host.cpus": 4}))
+    assert found.records[0].rates == {"host.cpu.user": 1.0}
+    assert found.records[0].interval_s == 10
+
+
 def test_a_stream_that_never_was_has_no_past(journal: Journal) -> None:
     assert recall(journal, [("new", "default")]).guests == {("new", "default"): {}}
 

@@ -88,6 +88,32 @@ def test_the_history_says_what_the_stream_said(run_agent: Callable[..., Agent], 
     connection.close()
 
 
+def test_an_agent_that_was_killed_goes_on_with_the_rates_that_the_history_has(
+    run_agent: Callable[..., Agent], tmp_path: Path
+) -> None:
+    first = run_agent()
+    first.wait_ticks(3)
+    first.process.kill()
+    first.process.wait()
+    killed_ms = time.time() * 1000
+    agent = run_agent()
+    agent.wait_ticks(2)
+    agent.stop()
+    records = lines_of(tmp_path / "stdout.jsonl", "guest", "host")
+    after = [record for record in records if read_time(record["time"]) > killed_ms]
+    begin = min(record["time"] for record in after)
+    fresh = [record for record in after if record["time"] == begin]
+    assert {record["kind"] for record in fresh} == {"guest", "host"}
+    connection = connect(tmp_path / "history.db")
+    for record in fresh:
+        assert record["rates"], "in the first tick"
+        at = (read_time(record["time"]), record["kind"], record.get("domain", {}).get("uuid"))
+        query = "SELECT field, device, value FROM rates WHERE time_ms = ? AND kind = ? AND uuid IS ?"
+        rows = connection.execute(query, at)
+        assert {key_of(field, device): value for field, device, value in rows} == record["rates"]
+    connection.close()
+
+
 def test_what_happens_to_a_guest_is_in_the_stream_and_in_the_history(
     lab: PrivateLibvirtd, run_agent: Callable[..., Agent], tmp_path: Path
 ) -> None:

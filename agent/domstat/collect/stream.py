@@ -36,7 +36,7 @@ from domstat.collect.tally import Tally, Tick
 from domstat.collect.times import Times
 from domstat.derive import derive
 from domstat.model import Batch, Domain, Figures, Kind, Moment, Partial, Record, Stamp, moment_within
-from domstat.rates import Breaks, advance, elapsed_ns
+from domstat.rates import Baseline, Breaks, advance, elapsed_ns
 
 DETAILS_EVERY_NS = 3600 * 1_000_000_000
 """Labels and device details travel when they change, and this often for whoever came late."""
@@ -98,9 +98,11 @@ class Stream:
         """The newest tick, for whoever wants to say how it went."""
         self._cost_due_ns: int | None = None
 
-    def remember(self, past: dict[str, Past]) -> None:
-        """Go on, at the first sight of each guest, from what the agent before knew of it."""
+    def remember(self, past: dict[str, Past], host: Baseline | None = None) -> None:
+        """Go on, at the first sight of each guest, from what the agent before knew of it; and of the host."""
         self._past = past
+        if host is not None:
+            self._host.remember(host)
 
     def collect(self, deadline_s: float, due_ms: int | None = None) -> Iterator[Batch]:
         """Collect one tick: a batch as a rule, several where the host is asked in parts. Raises CollectError.

@@ -18,6 +18,10 @@ class Subject:
         self._collect = collect
         self._baseline: Baseline | None = None
 
+    def remember(self, baseline: Baseline) -> None:
+        """Go on from what the agent before knew of the subject."""
+        self._baseline = baseline
+
     def record(self, params: Mapping[str, Value], stamp: Stamp, moment: Moment) -> Record:
         """Make the subject's record of one tick out of its parameters, read at *moment*."""
         params = dict(params)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from msgspec import Struct
@@ -24,7 +25,10 @@ _GOOD = frozenset({State.GOOD, State.FINISHED})
 
 
 class SinkAccount(Struct, frozen=True):
-    """One sink: records since the agent's start (received = written + rejected + dropped + pending), and how it is."""
+    """One sink: records since the agent's start (received = written + rejected + dropped + pending), and how it is.
+
+    *busy_s*: how long it has been at its write, or its opening, that is going on.
+    """
 
     name: str
     state: State
@@ -41,6 +45,7 @@ class SinkAccount(Struct, frozen=True):
     write_s: float
     last_error: str
     last_error_at: float | None
+    busy_s: float = 0.0
 
     @property
     def is_good(self) -> bool:
@@ -78,7 +83,12 @@ def account_of(courier: Courier, spool: Spool) -> SinkAccount:
         courier.write_s,
         courier.last_error,
         courier.last_error_at,
+        _since(courier.busy_since),
     )
+
+
+def _since(moment: float | None) -> float:
+    return 0.0 if moment is None else time.monotonic() - moment
 
 
 def journal_account(spool: Spool) -> JournalAccount:

@@ -310,6 +310,16 @@ class Seen(Struct, frozen=True):
     anew: tuple[str, ...]
 
 
+def host_of(blob: bytes) -> tuple[tuple[str, ...], Sequence[Any], Moment] | None:
+    """Unpack the host's sample: keys, values and moment; None where the row has none. Raises DamagedRowError."""
+    body = _open(blob)
+    guests = sum(row.kind is Kind.GUEST for row in body.rows)
+    for row in body.rows:
+        if row.kind is Kind.HOST:
+            return _keys(row, body), row.values, moment_within(Stamp(*body.stamp), 0, guests or 1)
+    return None
+
+
 def guests_of(blob: bytes) -> list[Seen]:
     """Unpack what rates are taken against, and nothing else. Raises DamagedRowError."""
     body = _open(blob)

@@ -111,6 +111,8 @@ class Courier:
         self.last_error_at: float | None = None
         self.write_s = 0.0
         """How long the newest write took."""
+        self.busy_since: float | None = None
+        """Since when the sink has been at what it was told to do, by the monotonic clock; None while it is not."""
         self.in_flight = (0, 0)
         self._held = 0
         """Records in hand."""
@@ -325,7 +327,7 @@ class Courier:
         attempt = faults = 0
         while True:
             try:
-                action()
+                self._do(action)
             except Fatal:
                 raise
             except Exception as error:
@@ -341,6 +343,14 @@ class Courier:
                 if attempt:
                     self._log.info("sink_recovered", attempts=attempt + 1)
                 return True
+
+    def _do(self, action: Callable[[], None]) -> None:
+        """Do something that may take for ever, so that it can be seen since when."""
+        self.busy_since = time.monotonic()
+        try:
+            action()
+        finally:
+            self.busy_since = None
 
     def _pause(self, attempt: int, error: Exception) -> bool:
         """Wait before the next attempt, but no longer than until the agent stops; return whether it does."""

@@ -10,9 +10,9 @@ from msgspec import Struct
 
 from domstat.collect.known import Past
 from domstat.collect.sample import keyed
-from domstat.deliver.codec import DamagedRowError, Seen, Stream, guests_of
+from domstat.deliver.codec import DamagedRowError, Seen, Stream, guests_of, host_of
 from domstat.deliver.journal import Journal
-from domstat.rates import Baseline, Breaks, advance
+from domstat.rates import Baseline, Breaks, advance, shape_of
 
 ROWS_MIN = 16
 """Rows of a stream that are looked through for guests: the parts of a large host's tick, or some ticks."""
@@ -28,18 +28,40 @@ class UnreadableError(Exception):
 
 
 class Recalled(Struct, frozen=True):
-    """What the agent before left: when every stream was last seen to, in milliseconds since 1970; guests by uuid."""
+    """What the agent before left: when every stream was last seen to, in milliseconds since 1970; guests by uuid.
+
+    *hosts* is what rates of the host are taken against, where a stream tells of it.
+    """
 
     seen_ms: dict[Stream, int]
     guests: dict[Stream, dict[str, Past]]
+    hosts: dict[Stream, Baseline]
 
 
 def recall(journal: Journal, streams: Iterable[Stream]) -> Recalled:
     """Read what the agent before left of *streams*. Raises UnreadableError."""
     try:
-        return Recalled(journal.last_times(), {stream: _last_known(journal, stream) for stream in streams})
+        known = list(streams)
+        hosts = {stream: _host(journal, stream) for stream in known}
+        return Recalled(
+            journal.last_times(),
+            {stream: _last_known(journal, stream) for stream in known},
+            {stream: baseline for stream, baseline in hosts.items() if baseline is not None},
+        )
     except sqlite3.Error as error:
         raise UnreadableError(str(error)) from error
+
+
+def _host(journal: Journal, stream: Stream) -> Baseline | None:
+    for blob in journal.before(stream, 1 << 62, ROWS_MIN):
+        try:
+            found = host_of(blob)
+        except DamagedRowError:
+            continue
+        if found is not None:
+            keys, values, moment = found
+            return advance(None, shape_of(keys), dict(zip(keys, values, strict=True)), moment, None)[1]
+    return None
 
 
 def _last_known(journal: Journal, stream: Stream) -> dict[str, Past]:

@@ -139,6 +139,8 @@ class Spool:
             for name, stored in journal.positions().items():
                 at = self._positions.get(name)
                 self._positions[name] = stored if at is None else stored.done(self._committed + 1, at.low)
+            for name, reader in self._readers.items():
+                reader.note_received(journal.waiting(self._positions[name], self._committed))
             self._dirty = set(self._positions)
 
     # For ticks.
