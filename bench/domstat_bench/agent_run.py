@@ -84,9 +84,11 @@ def store_for(sinks: Sequence[str]) -> Iterator[str]:
     if "influxdb" not in sinks:
         yield STORE
         return
-    with tempfile.TemporaryDirectory(prefix="domstat-bench-") as folder:
-        with servers.VictoriaMetrics(Path(folder)) as server:
-            yield server.url
+    with (
+        tempfile.TemporaryDirectory(prefix="domstat-bench-") as folder,
+        servers.VictoriaMetrics(Path(folder)) as server,
+    ):
+        yield server.url
 
 
 class AgentRun:

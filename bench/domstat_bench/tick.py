@@ -152,7 +152,7 @@ def table(measured: Sequence[Figures]) -> Table:
         )
         if item.guests == RATIO_GUESTS:
             ratio = item.ratio.median
-            most = RATIO_MAX_OF_ALL if ALL_SINKS <= set(item.sinks) else RATIO_MAX
+            most = RATIO_MAX_OF_ALL if set(item.sinks) >= ALL_SINKS else RATIO_MAX
             notes.append(
                 f"to be reached at {item.guests} guests with {', '.join(item.sinks)}: agent / bare call <= {most};"
                 f" it is {figures(ratio)}: {verdict(ratio, most)}"

@@ -56,7 +56,7 @@ class Lag(Struct, frozen=True):
 class Figures(Struct, frozen=True):
     """How the journal is: bytes used, seconds of the last commit, commits that failed, records it never had.
 
-    *failing* says why it cannot be written, None while it can.
+    *committed* is the newest number that is in it. *failing* says why it cannot be written, None while it can.
     """
 
     bytes: int
@@ -64,6 +64,7 @@ class Figures(Struct, frozen=True):
     failed: int
     lost: int
     failing: str | None
+    committed: int
 
 
 class Spool:
@@ -280,7 +281,9 @@ class Spool:
 
     def figures(self) -> Figures:
         """Say how the journal is."""
-        return Figures(self._trimmer.bytes, self._commit_s, self._failed, self._lost, self._failing)
+        return Figures(
+            self._trimmer.bytes, self._commit_s, self._failed, self._lost, self._failing, self._committed
+        )
 
     def lag(self, name: str) -> Lag:
         """Say how far a sink is behind; nothing of one that has ended."""
