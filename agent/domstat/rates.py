@@ -131,22 +131,27 @@ def advance(
     if baseline is None or baseline.incarnation != incarnation:
         return {}, Baseline(incarnation, moment, shape, values, {})
     if baseline.shape is shape and not baseline.older and not breaks:
-        rates = _advance_all(baseline, shape, values, elapsed_ns(baseline.moment, moment))
+        rates = rates_between(shape, baseline.values, values, elapsed_ns(baseline.moment, moment))
         if rates is not None:
             return rates, Baseline(incarnation, moment, shape, values, {})
     return _advance_each(baseline, shape, values, moment, breaks)
 
 
-def _advance_all(baseline: Baseline, shape: Shape, values: tuple[Number, ...], span: int) -> dict[str, float] | None:
+def rates_between(
+    shape: Shape, earlier: tuple[Number, ...], values: tuple[Number, ...], span: int
+) -> dict[str, float] | None:
     """Take all rates at once: nearly every record's way. None if something fell, or no time has passed.
 
-    Most counters stand still in most ticks, so a copy of all zeros, filled in where something moved, costs about half
-    of a dictionary made anew.
+    *earlier* and *values* are the counters of two samples of one *shape* and incarnation, in its order, *span*
+    nanoseconds apart. Most counters stand still in most ticks, so a copy of all zeros, filled in where something
+    moved, costs about half of a dictionary made anew. The dictionary may be shared, and must not be changed.
     """
     if span <= 0:
         return None
+    if values == earlier:
+        return shape.standing
     rates = shape.standing.copy()
-    for key, value, before, factor in zip(shape.counters, values, baseline.values, shape.factors, strict=False):
+    for key, value, before, factor in zip(shape.counters, values, earlier, shape.factors, strict=False):
         if value != before:
             delta = value - before
             if delta < 0:

@@ -123,7 +123,7 @@ AGENT = (
     ("domstat.collect.subject:Subject.record", "records of host and agent"),
     ("domstat.collect.chronicle:Chronicle.see", "look for what no event told"),
     ("domstat.collect.naming:Plan.params", "name params"),
-    ("domstat.collect.sample:advance", "rates"),
+    ("domstat.collect.sample:rates_between", "rates"),
     ("domstat.collect.sample:derive", "derive"),
     ("domstat.deliver.parcels:pack", "journal: pack"),
     ("domstat.deliver.journal:Journal.append", "journal: insert, commit"),

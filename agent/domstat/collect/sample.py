@@ -15,7 +15,7 @@ from typing import Any, Protocol, cast
 
 from domstat.derive import Derivation, derive
 from domstat.model import Figures, Moment, Value
-from domstat.rates import SHAPES_MAX, Baseline, Number, Shape, advance, shape_of
+from domstat.rates import SHAPES_MAX, Baseline, Number, Shape, advance, elapsed_ns, rates_between, shape_of
 
 
 class Naming(Protocol):
@@ -123,7 +123,10 @@ class Sampled(Figures):
         before = self._before  # read first: once it is gone the rates are there
         if before is not None:
             sample = self._sample
-            rates, _ = advance(before.baseline(), sample.plan.shape, self.params, sample.moment, sample.incarnation)
+            plan, span = sample.plan, elapsed_ns(before.moment, sample.moment)
+            rates = rates_between(plan.shape, plan.counters(before.values), plan.counters(sample.values), span)
+            if rates is None:  # something fell: the long way, which finds out what begins anew
+                rates, _ = advance(before.baseline(), plan.shape, self.params, sample.moment, sample.incarnation)
             self._rates = rates
             self._before = None  # whoever keeps a record must not keep the sample before it
         return self._rates
