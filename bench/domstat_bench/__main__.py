@@ -10,7 +10,21 @@ from typing import Any
 
 from domstat.catalog import GROUPS
 from domstat.collect.block import ACTIVE, NOWAIT
-from domstat_bench import hang, lab, measure, peers, plans, raw_loop, replay, report, scale, tick
+from domstat_bench import (
+    encode,
+    hang,
+    lab,
+    measure,
+    outage,
+    peers,
+    plans,
+    raw_loop,
+    replay,
+    report,
+    scale,
+    scrape,
+    tick,
+)
 from domstat_bench.agent_run import SINKS, BenchError
 from domstat_lab.connection import open_connection
 from domstat_lab.errors import LabError
@@ -44,9 +58,24 @@ def main() -> None:
     hanging.add_argument("--collector", choices=list(hang.COLLECTORS), action="append", help="may be repeated")
     hanging.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file too")
     hanging.set_defaults(act=_hang)
-    arguments = parser.parse_args(
-        _with_default(sys.argv[1:], "tick", {"tick", "peers", "plans", "hang", "-h", "--help"})
-    )
+    losing = commands.add_parser("outage", help="what is lost when the store is away, by how it is delivered")
+    losing.add_argument("--seconds", type=float, default=18.0, help="how long it is away (default: %(default)s)")
+    losing.add_argument("--kills", type=int, default=3, help="kills of what delivers meanwhile (default: %(default)s)")
+    losing.add_argument("--seed", type=int, default=1, help="when they are (default: %(default)s)")
+    losing.add_argument("--how", choices=outage.ALL, action="append", help="may be repeated (default: all)")
+    losing.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file too")
+    losing.set_defaults(act=_outage)
+    scraping = commands.add_parser("scrape", help="a scrape of the prometheus sink beside the library's own rendering")
+    scraping.add_argument("--guests", type=int, action="append", help="made-up guests; may be repeated (default: 200)")
+    scraping.add_argument("--rounds", type=int, default=20, help="rounds measured (default: %(default)s)")
+    scraping.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file too")
+    scraping.set_defaults(act=_scrape)
+    encoding = commands.add_parser("encode", help="a tick as line protocol beside influxdb-client's own Point")
+    encoding.add_argument("--guests", type=int, action="append", help="made-up guests; may be repeated (default: 200)")
+    encoding.add_argument("--rounds", type=int, default=20, help="rounds measured (default: %(default)s)")
+    encoding.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file too")
+    encoding.set_defaults(act=_encode)
+    arguments = parser.parse_args(_with_default(sys.argv[1:], "tick", {*commands.choices, "-h", "--help"}))
     try:
         figures = arguments.act(arguments)
     except (BenchError, LabError) as error:
@@ -130,6 +159,25 @@ def _hang(arguments: argparse.Namespace) -> dict[str, Any]:
         print(hang.json_line(measured[-1]), flush=True)
     print(hang.table(measured), flush=True)
     return {"hang": measured}
+
+
+def _outage(arguments: argparse.Namespace) -> dict[str, Any]:
+    ways = arguments.how or outage.ALL
+    measured = [outage.run(how, arguments.seconds, arguments.kills, arguments.seed) for how in ways]
+    print(outage.table(measured), flush=True)
+    return {"outage": measured}
+
+
+def _scrape(arguments: argparse.Namespace) -> dict[str, Any]:
+    measured = [scrape.run(count, arguments.rounds) for count in arguments.guests or [scrape.CPU_GUESTS]]
+    print(scrape.table(measured), flush=True)
+    return {"scrape": measured}
+
+
+def _encode(arguments: argparse.Namespace) -> dict[str, Any]:
+    measured = [encode.run(count, arguments.rounds) for count in arguments.guests or [encode.GUESTS]]
+    print(encode.table(measured), flush=True)
+    return {"encode": measured}
 
 
 if __name__ == "__main__":
