@@ -40,6 +40,10 @@ PURE = (
 ALLOWED = {
     "libvirt": {"agent/domstat/collect/worker/"},
     "sqlite3": {"sinks/domstat_sinks/sqlite/", "agent/domstat/deliver/"},
+    "influxdb_client": {"sinks/domstat_sinks/influxdb/client.py"},
+    "urllib3": {"sinks/domstat_sinks/influxdb/client.py", "sinks/domstat_sinks/influxdb/transport.py"},
+    "isal": {"sinks/domstat_sinks/influxdb/client.py", "sinks/domstat_sinks/prometheus/", "agent/domstat/deliver/"},
+    "prometheus_client": {"sinks/domstat_sinks/prometheus/"},
     "numpy": {"sinks/domstat_sinks/sqlite/"},
     "pcodec": {"sinks/domstat_sinks/sqlite/"},
     "apscheduler": {"agent/domstat/schedule.py"},

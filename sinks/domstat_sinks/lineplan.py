@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, TypeAlias
+
+import msgspec
 
 from domstat.catalog import ValueType, look_up
 from domstat.model import Kind, split_key
@@ -24,6 +27,8 @@ _TYPES: dict[ValueType, tuple[tuple[type, ...], bytes]] = {
 }
 """What a value of each of the catalogue's types must be, and what is written after it."""
 
+_to_json = msgspec.json.Encoder().encode
+
 _Lines: TypeAlias = dict[tuple[str, str | None], dict[str, tuple[int, bytes]]]
 """By measurement and device: each field's name with the position of its value and what is written after it."""
 
@@ -31,11 +36,22 @@ _Lines: TypeAlias = dict[tuple[str, str | None], dict[str, tuple[int, bytes]]]
 class Plan:
     """How records with one set of keys and types are written: everything but the values, prepared once.
 
-    The text is *pieces* with a value in every second place; *pick* brings a record's values (parameters, rates,
-    derived, time) into the order of those places.
+    The text is *pieces* with a value in every second place, in the order in which :meth:`write` writes a record's
+    values (parameters, rates, derived, time).
     """
 
-    __slots__ = ("integers", "pick", "pieces", "places", "refused", "texts")
+    __slots__ = (
+        "_booleans",
+        "_integers",
+        "_others",
+        "_pack",
+        "_pick",
+        "_types",
+        "pieces",
+        "places",
+        "refused",
+        "texts",
+    )
 
     def __init__(
         self,
@@ -66,8 +82,33 @@ class Plan:
         self.texts = [(place, position) for place, position in enumerate(self.places) if position in are_texts]
         """Places that are filled with a text, and the text's position among the values."""
         # A text's place is held by the time, a number, until the numbers are written.
-        self.pick = _picker([time if position in are_texts else position for position in self.places])
-        self.integers = _picker([position for position, type_ in enumerate(types) if type_ is int])
+        self._pick = _picker([time if position in are_texts else position for position in self.places])
+        integers = [position for position, type_ in enumerate(types) if type_ is int]
+        self._integers = _picker(integers)
+        self._pack = struct.Struct(f"{len(integers)}q").pack
+        others = [position for position, type_ in enumerate(types) if type_ is not int]
+        self._others = _picker(others)
+        self._types = [types[position] for position in others]
+        self._booleans = sum(types[position] is bool for position in self.places if position < len(types))
+
+    def write(self, values: Sequence[Any]) -> bytes:
+        """Write the numbers among *values*, place by place, with commas between them: all at once, as JSON.
+
+        Nothing is returned where some value is not of this plan's type or cannot be written. Of most values that is
+        found by the quickest means there are: struct packs nothing but integers (of which True is one, to it), and
+        none that is too large; NaN and infinities come out as null, and of letters there are no others than of that,
+        of true and of false.
+        """
+        try:
+            self._pack(*self._integers(values))
+        except struct.error:
+            return b""
+        if [*map(type, self._others(values))] != self._types:
+            return b""
+        numbers = _to_json(self._pick(values))[1:-1]
+        if numbers.count(b"t") + numbers.count(b"f") != self._booleans or b"n" in numbers:
+            return b""
+        return numbers
 
     def _add(self, lines: _Lines, kind: Kind, key: str, ending: str, value: tuple[int, bytes]) -> None:
         field, device = split_key(key)
@@ -89,7 +130,7 @@ class Plan:
         for (measurement, device), fields in lines.items():
             text += write_head(measurement, {} if device is None else {"device": device})
             for name, (position, suffix) in fields.items():
-                self.pieces += [text + write_name(name) + b"=", b""]
+                self.pieces += [text + write_field(name) + b"=", b""]
                 places.append(position)
                 text = suffix + b","
             self.pieces += [text[:-1] + b" ", b""]
@@ -100,7 +141,14 @@ class Plan:
 
 
 plan_of = lru_cache(maxsize=4096)(Plan)
-"""The plan for a kind and keys (see :class:`Plan`); guests alike share theirs."""
+"""The plan for a kind, keys and types (see :class:`Plan`); guests alike share theirs."""
+
+
+@lru_cache(maxsize=4096)
+def usual_plan_of(kind: Kind, params: tuple[str, ...], rates: tuple[str, ...], derived: tuple[str, ...]) -> Plan:
+    """Return the plan for values of the types that the catalogue says they have."""
+    types = tuple(_TYPES[look_up(split_key(key)[0]).type][0][0] for key in params)
+    return plan_of(kind, params, types, rates, derived)
 
 
 def write_head(measurement: str, tags: dict[str, str]) -> bytes:
@@ -114,8 +162,13 @@ def write_tags(tags: Mapping[str, str]) -> bytes:
 
 
 def write_name(name: str) -> bytes:
-    """Write a measurement, a tag or a field's name."""
+    """Write a measurement, or a tag's name or value."""
     return re.sub(r"([, =])", r"\\\1", escape_name(name)).encode()
+
+
+def write_field(name: str) -> bytes:
+    """Write a field's name, in which a quote would begin a text to some servers."""
+    return write_name(name).replace(b'"', b"%22")
 
 
 def write_text(text: str) -> bytes:

@@ -31,10 +31,11 @@ import msgspec
 from msgspec import Struct
 
 from domstat.model import Figures, Kind, Record, Value
-from domstat_sinks.lineplan import TAGS_HERE, plan_of, write_head, write_name, write_tags, write_text
+from domstat_sinks.labels import Labels
+from domstat_sinks.lineplan import TAGS_HERE, plan_of, usual_plan_of, write_head, write_name, write_tags, write_text
 
 GUESTS_MAX = 65_536
-"""Guests whose tags and labels are remembered; beyond it everything is forgotten once, which costs only time."""
+"""Guests whose tags are remembered; beyond it everything is forgotten once, which costs only time."""
 
 INTEGER_MAX = 2**63 - 1
 """The largest integer of line protocol."""
@@ -52,23 +53,34 @@ class Encoded(Struct, frozen=True):
     left_out: list[tuple[Record, str]]
 
 
+class EncodedEach(Struct, frozen=True):
+    """Each record's lines (none where nothing of it can be written), and what was left out as in :class:`Encoded`."""
+
+    texts: list[bytes]
+    left_out: list[tuple[Record, str]]
+
+
 class Encoder:
     """Writes records as line protocol; one per sink, for it remembers guests' labels between their hourly travels.
 
-    *labels* names those that become tags.
+    *labels* names those that become tags. Raises ValueError for one whose name is taken, see :data:`RESERVED_TAGS`.
     """
 
     def __init__(self, labels: Sequence[str] = ()) -> None:
         if taken := RESERVED_TAGS.intersection(labels):
             raise ValueError(f"no label can be a tag named {', '.join(sorted(taken))}: domstat has one of its own")
-        self._labels = labels
-        self._label_values: dict[tuple[str, str], dict[str, str]] = {}
+        self._labels = Labels(labels) if labels else None
         self._tags: dict[tuple[object, ...], bytes] = {}
 
     def encode(self, records: Iterable[Record]) -> Encoded:
         """Write *records*, in their order."""
+        each = self.encode_each(records)
+        return Encoded(b"".join(each.texts), each.left_out)
+
+    def encode_each(self, records: Iterable[Record]) -> EncodedEach:
+        """Write *records*, each by itself, in their order."""
         left_out: list[tuple[Record, str]] = []
-        return Encoded(b"".join([self._encode(record, left_out) for record in records]), left_out)
+        return EncodedEach([self._encode(record, left_out) for record in records], left_out)
 
     def _encode(self, record: Record, left_out: list[tuple[Record, str]]) -> bytes:
         tags = self._tags_of(record)
@@ -81,7 +93,7 @@ class Encoder:
 
     def _tags_of(self, record: Record) -> bytes:
         """Return the tags that all of a record's lines share, as they are written."""
-        labels = self._labels_of(record) if self._labels else None
+        labels = None if self._labels is None else self._labels.of(record)
         collect = record.collect if record.kind is Kind.AGENT else None
         about = (record.host, record.domain, record.pool, labels, collect)
         tags = self._tags.get(about)
@@ -98,39 +110,27 @@ class Encoder:
             tags = self._tags[about] = write_tags(named)
         return tags
 
-    def _labels_of(self, record: Record) -> tuple[tuple[str, str], ...]:
-        if record.domain is None:
-            return ()
-        guest = (record.host, record.domain.uuid)
-        if record.labels is not None:
-            if len(self._label_values) >= GUESTS_MAX and guest not in self._label_values:
-                self._label_values.clear()
-            self._label_values[guest] = {name: record.labels[name] for name in self._labels if name in record.labels}
-        return tuple(self._label_values.get(guest, {}).items())
-
-
-_to_json = msgspec.json.Encoder().encode
-
 
 def _encode_values(record: Record, faults: list[str]) -> bytes:
-    """Write what was measured: parameters, rates and derived values; append to *faults* what cannot be written.
-
-    The numbers are written all at once, by the fastest writer of floats there is, and then put in between the pieces.
-    """
-    params, rates, derived = record.params, record.rates, record.derived
+    """Write what was measured: parameters, rates and derived values; append to *faults* what cannot be written."""
+    figures = record.figures
+    params, rates, derived = figures.params, figures.rates, figures.derived
     if not (params or rates or derived):
         return b""
-    plan = plan_of(record.kind, tuple(params), tuple(map(type, params.values())), tuple(rates), tuple(derived))
     values = [*params.values(), *rates.values(), *derived.values(), record.time_ms * _NS_IN_MS]
-    too_large = max(plan.integers(values), default=0) > INTEGER_MAX
-    numbers = b"null" if too_large else _to_json(plan.pick(values))
-    if b"null" in numbers:  # which is how JSON writes NaN and infinities
-        return _encode_values(_without_unwritable(record, faults), faults)
+    keys, rate_keys, derived_keys = figures.keys, tuple(rates), tuple(derived)
+    plan = usual_plan_of(record.kind, keys, rate_keys, derived_keys)
+    numbers = plan.write(values)
+    if not numbers:
+        plan = plan_of(record.kind, keys, tuple(map(type, params.values())), rate_keys, derived_keys)
+        numbers = plan.write(values)
+        if plan.places and not numbers:
+            return _encode_values(_without_unwritable(record, faults), faults)
     faults += plan.refused
-    if not plan.places:
+    if not numbers:
         return b""
     filled = plan.pieces.copy()
-    filled[1::2] = numbers[1:-1].split(b",")
+    filled[1::2] = numbers.split(b",")
     for place, position in plan.texts:
         filled[2 * place + 1] = write_text(str(values[position]))
     return b"".join(filled)
@@ -149,7 +149,7 @@ def _without_unwritable(record: Record, faults: list[str]) -> Record:
 def _fault(value: Value) -> str:
     if isinstance(value, float):
         return "" if math.isfinite(value) else f"{value} is no number"
-    if isinstance(value, int) and value > INTEGER_MAX:
+    if isinstance(value, int) and not -INTEGER_MAX - 1 <= value <= INTEGER_MAX:
         return f"{value} is more than line protocol's integers hold"
     return ""
 

@@ -176,7 +176,7 @@ def test_the_largest_integer_is_exact() -> None:
     assert fields_of(encode(guest_record(params={"balloon.rss": I64_MAX})))["balloon.rss"] == f"{I64_MAX}i"
 
 
-@pytest.mark.parametrize("value", [I64_MAX + 1, U64_MAX])
+@pytest.mark.parametrize("value", [I64_MAX + 1, U64_MAX, 2**80, -(2**63) - 1])
 def test_a_larger_integer_is_left_out_and_reported_and_the_rest_is_written(value: int) -> None:
     record = guest_record(extra={"balloon.rss": value})
     encoded = Encoder().encode([record])
@@ -203,6 +203,45 @@ def test_a_value_of_another_type_than_the_catalogues_is_left_out_and_reported() 
     assert encoded.left_out == [(record, "cpu.time: float where the catalogue says int")]
 
 
+@pytest.mark.parametrize(
+    ("key", "right", "wrong"),
+    [
+        ("cpu.time", 1, True),
+        ("cpu.time", 1, "1"),
+        ("vcpu.halted[0]", True, 1),
+        ("vcpu.halted[0]", True, 0.0),
+        ("dirtyrate.calc_mode", "fast", 3),
+        ("cpu.energy.monitor.pkg.activity[0/0]", 0.5, False),
+        ("cpu.energy.monitor.pkg.activity[0/0]", 0.5, "0.5"),
+    ],
+)
+def test_no_field_changes_its_type_from_one_record_to_the_next(key: str, right: Value, wrong: Value) -> None:
+    encoder = Encoder()
+    others: dict[str, Value] = {"cpu.user": 2, "vcpu.halted[1]": False, "dirtyrate.calc_status": 1}
+    for value, is_written in ((right, True), (wrong, False), (right, True)):
+        record = guest_record(params={key: value, **others}, first=True, derived={})
+        encoded = encoder.encode([record])
+        assert fields_of(read(encoded.text)).keys() == others.keys() | ({key} if is_written else set())
+        assert [left for left, _ in encoded.left_out] == ([] if is_written else [record])
+
+
+def test_two_wrong_types_do_not_make_up_for_each_other() -> None:
+    encoder = Encoder()
+    encoder.encode([guest_record(params={"cpu.time": 1, "vcpu.halted[0]": True}, first=True, derived={})])
+    wrong = guest_record(params={"cpu.time": True, "vcpu.halted[0]": 1}, first=True, derived={})
+    encoded = encoder.encode([wrong])
+    assert (encoded.text, len(encoded.left_out)) == (b"", 2)
+
+
+def test_a_stranger_has_its_values_type_whatever_another_guest_says() -> None:
+    encoder = Encoder()
+    written = [
+        fields_of(read(encoder.encode([guest_record(params={"new.x": value}, first=True, derived={})]).text))["new.x"]
+        for value in (1, 0.5, 2, True)
+    ]
+    assert written == ["1i", "0.5", "2i", "true"]
+
+
 def test_a_record_of_which_nothing_can_be_written_writes_nothing() -> None:
     records = [guest_record(params={"balloon.rss": U64_MAX}), guest_record(params={"balloon.rss": "much"})]
     encoded = Encoder().encode([*records, guest_record(params={})])
@@ -215,6 +254,11 @@ def test_two_fields_of_one_name_do_not_become_one() -> None:
     encoded = Encoder().encode([record])
     assert fields_of(read(encoded.text)) == {"cpu.time.rate": "5i", "cpu.time": "7i"}
     assert encoded.left_out == [(record, "cpu.time: there is a cpu.time.rate already")]
+
+
+def test_a_quote_in_a_fields_name_begins_no_text() -> None:
+    params: dict[str, Value] = {'new.="x': 1, 'new.a"b': "c"}
+    assert {unescape_name(name) for name in fields_of(encode(guest_record(params=params)))} == set(params)
 
 
 def test_no_field_is_called_time() -> None:

@@ -1,0 +1,123 @@
+"""Which lines a server refuses, where it does not say: found by halving. Pure but for the *send* it is given.
+
+Every line ends in a request that was stored or in one that was refused for it alone. Lines that are sent again are the
+same points, which replace themselves, so it does not matter whether a server stores the good lines of a refused
+request (InfluxDB 1 and 3) or none (2). Lines of one measurement are kept together: refusals come in measurements (a
+field's type), and a request of nothing but refused lines is known by its count and not looked into.
+
+A refusal that may be about the request rather than about its lines (see :mod:`.answers`) is believed of a line only if
+the server stores other lines, before and after.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from domstat_sinks.influxdb.answers import Refused, Stored, TooLarge
+
+REQUESTS_MAX = 512
+"""Requests that one search may take: 16 refused lines, each somewhere else among 5,000, are found with fewer.
+
+What is left then is refused as it stands, in the smallest parts there are: a server that refuses lines everywhere
+would otherwise hold up all that comes after.
+"""
+
+DOUBTFUL_REQUESTS_MAX = 16
+"""Requests after which a server that has stored nothing at all, in words that need not be about lines, is left."""
+
+Outcome: TypeAlias = Stored | TooLarge | Refused
+Send: TypeAlias = Callable[[Sequence[bytes]], Outcome]
+
+
+class RefusesEverything(Exception):
+    """The server stores nothing, in words that need not be about lines: nothing can be said of them."""
+
+
+class Search:
+    """Looks for the refused among *lines*, of which all, sent at once, got the answer that :meth:`run` is given.
+
+    *control* is a line that the server has stored before, if there is one: if it takes that again, its refusals are
+    about lines.
+    """
+
+    def __init__(self, lines: Sequence[bytes], send: Send, control: bytes | None) -> None:
+        self._lines = lines
+        self._send = send
+        self._control = control
+        self._requests = 0
+        self._doubtful: str | None = None
+        self._parts: deque[tuple[list[int], TooLarge | Refused]] = deque()
+        self.stored: bytes | None = None
+        """A line that was stored on the way."""
+        self.refused: dict[int, str] = {}
+        """By their number, the lines that are refused, with the reason."""
+
+    def run(self, answer: TooLarge | Refused) -> dict[int, str]:
+        """Find the refused lines, and why. Raises RefusesEverything; whatever *send* raises comes through."""
+        self._add(list(range(len(self._lines))), answer)
+        if self._doubtful is not None:
+            self._ask_control(self._doubtful)
+        while self._parts:
+            self._look_into(*self._parts.popleft())
+        if self._doubtful is not None:
+            self._ask_control(self._doubtful)
+            if self._believes_nothing():
+                raise RefusesEverything(self._doubtful)
+        return self.refused
+
+    def _look_into(self, part: list[int], answer: TooLarge | Refused) -> None:
+        """Refuse *part*, or send what of it may yet be stored."""
+        said = answer.named if isinstance(answer, Refused) else {}
+        named = {part[n]: why for n, why in said.items() if n < len(part)}
+        self.refused |= named
+        rest = [number for number in part if number not in named]
+        if not named and (len(part) == 1 or _is_all_refused(answer, len(part))):
+            self._refuse(part, answer)
+        elif self._requests >= REQUESTS_MAX:
+            self._refuse(rest, answer)
+        elif named:
+            self._try(rest)
+        else:
+            rest.sort(key=lambda number: self._lines[number].partition(b",")[0])  # by measurement
+            self._try(rest[: len(rest) // 2])
+            self._try(rest[len(rest) // 2 :])
+
+    def _refuse(self, part: list[int], answer: TooLarge | Refused) -> None:
+        reason = answer.message if isinstance(answer, Refused) else "it is larger than the server takes"
+        self.refused |= dict.fromkeys(part, reason)
+
+    def _try(self, part: list[int]) -> None:
+        if not part:
+            return
+        self._requests += 1
+        answer = self._send([self._lines[number] for number in part])
+        if isinstance(answer, Stored):
+            self.stored = self._lines[part[0]]
+            return
+        self._add(part, answer)
+        if self._doubtful is not None and self._requests >= DOUBTFUL_REQUESTS_MAX and self._believes_nothing():
+            raise RefusesEverything(self._doubtful)
+
+    def _add(self, part: list[int], answer: TooLarge | Refused) -> None:
+        if isinstance(answer, Refused) and not answer.certain:
+            self._doubtful = answer.message
+        self._parts.append((part, answer))
+
+    def _believes_nothing(self) -> bool:
+        """Whether the server has not stored anything, now or before, as far as is known."""
+        return self.stored is None and self._control is None
+
+    def _ask_control(self, doubt: str) -> None:
+        """Raise RefusesEverything if the server does not store again what it has stored before."""
+        control = self.stored or self._control
+        answer = self._send([control]) if control is not None else Stored()
+        if isinstance(answer, Refused) and answer.certain:
+            self._control = None  # it has become too old, for example
+        elif not isinstance(answer, Stored):
+            raise RefusesEverything(doubt)
+
+
+def _is_all_refused(answer: TooLarge | Refused, count: int) -> bool:
+    return isinstance(answer, Refused) and answer.dropped == count
