@@ -42,7 +42,12 @@ ALLOWED = {
     "sqlite3": {"sinks/domstat_sinks/sqlite/", "agent/domstat/deliver/"},
     "influxdb_client": {"sinks/domstat_sinks/influxdb/client.py"},
     "urllib3": {"sinks/domstat_sinks/influxdb/client.py", "sinks/domstat_sinks/influxdb/transport.py"},
-    "isal": {"sinks/domstat_sinks/influxdb/client.py", "sinks/domstat_sinks/prometheus/", "agent/domstat/deliver/"},
+    "isal": {
+        "agent/domstat/deliver/",
+        "sinks/domstat_sinks/influxdb/client.py",
+        "sinks/domstat_sinks/prometheus/",
+        "sinks/domstat_sinks/sqlite/row.py",
+    },
     "prometheus_client": {"sinks/domstat_sinks/prometheus/"},
     "numpy": {"sinks/domstat_sinks/sqlite/"},
     "pcodec": {"sinks/domstat_sinks/sqlite/"},

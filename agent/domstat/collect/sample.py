@@ -87,7 +87,9 @@ class Sampled(Figures):
     The threads of two sinks may work them out at once, to the same end.
     """
 
-    __slots__ = ("_before", "_sample")
+    __slots__ = ("_before", "_sample", "_values")
+
+    _values: Sequence[Value]
 
     def __init__(self, sample: Sample, before: Sample) -> None:
         self._sample = sample
@@ -106,7 +108,11 @@ class Sampled(Figures):
     @property
     def values(self) -> Sequence[Value]:
         """The parameters' values, in the order of the keys."""
-        return self._sample.plan.pick(self._sample.values)
+        try:
+            return self._values
+        except AttributeError:
+            self._values = self._sample.plan.pick(self._sample.values)
+            return self._values
 
     @property
     def params(self) -> dict[str, Value]:
@@ -114,7 +120,7 @@ class Sampled(Figures):
         try:
             return self._params
         except AttributeError:
-            self._params = self._sample.plan.params(self._sample.values)
+            self._params = dict(zip(self.keys, self.values, strict=False))  # both are the plan's
             return self._params
 
     @property
