@@ -105,6 +105,21 @@ def test_every_batch_of_a_tick_is_offered_and_the_tick_is_said(held: Held) -> No
     assert facts.keys() >= {"guests", "partial", "calls", "call_ms", "took_ms", "late_ms", "quarantined", "skipped"}
 
 
+def test_it_is_known_when_the_newest_good_tick_was_and_why_it_was_not_the_newest(held: Held) -> None:
+    before_s = held.line.silent_s
+    assert (held.line.ticked_ms, held.line.trouble) == (None, None)
+    held.run(GOOD)
+    assert (held.line.ticked_ms, held.line.trouble) == (DUE_MS, None)
+    assert held.line.silent_s >= 0
+    held.line._ticked_at -= 100
+    held.run(UnreachableError("no"), RefusedError("no"))
+    assert (held.line.ticked_ms, held.line.trouble) == (DUE_MS, RefusedError("no").reason)
+    assert held.line.silent_s >= 100 > before_s
+    held.run(GOOD)
+    assert (held.line.ticked_ms, held.line.trouble) == (DUE_MS + 3 * INTERVAL_MS, None)
+    assert held.line.silent_s < 100
+
+
 def test_a_stream_that_speaks_for_itself_is_not_spoken_for(held: Held) -> None:
     held.stub.tick = None
     held.run(GOOD)

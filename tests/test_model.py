@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from domstat.catalog import FIELDS
-from domstat.model import Kind, Moment, Stamp, key_of, moment_within, split_key, whole_device
+from domstat.model import Kind, Moment, Stamp, key_of, moment_within, split_key, stamp_of, whole_device
 from records import UUID, batch, event_record, gap_record, guest_record, host_record, pool_record
 
 STAMP = Stamp(1_000_000, 5_000_000_000, "boot", 1_000_000_000)
@@ -55,6 +55,10 @@ def test_a_part_belongs_to_its_device(device: str | None, whole: str | None) -> 
 
 def test_the_only_guest_was_read_in_the_middle_of_the_call() -> None:
     assert moment_within(STAMP, 0, 1) == Moment(1_000_500, 5_500_000_000, "boot")
+
+
+def test_a_tick_of_which_only_the_wall_time_is_known_has_no_boot() -> None:
+    assert stamp_of(1000) == Stamp(1000, 0, "", 0)
 
 
 @given(st.integers(1, 500), st.integers(0, 10**12))

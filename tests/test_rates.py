@@ -94,6 +94,10 @@ def test_no_time_no_rate() -> None:
     assert rates_of(*samples) == [{}, {}, {"cpu.time": 1.0}]
 
 
+def test_where_no_boot_is_known_elapsed_time_is_wall_time() -> None:
+    assert elapsed_ns(Moment(1000, 0, ""), Moment(3500, 0, "")) == 2_500_000_000
+
+
 def test_a_boot_with_a_clock_in_the_past_gives_no_rate_but_a_new_beginning() -> None:
     before, after = at(9, "first", wall_s=500), at(3, "second", wall_s=300)
     samples = ({"cpu.time": 0}, before), ({"cpu.time": 5}, after), ({"cpu.time": 5 + S}, at(4, "second", wall_s=301))

@@ -13,7 +13,15 @@ import pytest
 from typer.testing import CliRunner
 
 from domstat.cli import app
-from domstat.config import AgentSettings, CollectSettings, HostSettings, SinkCommon, SurveySettings, parse
+from domstat.config import (
+    AgentSettings,
+    CollectSettings,
+    HostSettings,
+    JournalSettings,
+    SinkCommon,
+    SurveySettings,
+    parse,
+)
 from domstat.reference import render
 from domstat.sink import find_sinks, load_sink
 
@@ -32,6 +40,11 @@ def tables() -> Iterator[list[str]]:
             lines = []
         lines.append(line)
     yield lines
+
+
+def kind_of(table: list[str]) -> str:
+    """Return which sink a table is of, behind a space; nothing for other tables."""
+    return next((f" {match[2]}" for line in table if (match := re.fullmatch(r'(# )?type = "(.+)"', line))), "")
 
 
 def belongs_to_the_head(table: list[str]) -> int:
@@ -54,7 +67,7 @@ def uncommented() -> Iterator[tuple[str, str]]:
                         changed[i] = changed[i].removeprefix("# ")
             changed[number] = changed[number].removeprefix("# ")
             text = "\n".join("\n".join(changed if i == at else part) for i, part in enumerate(parts))
-            yield f"{table[0]} {match[1]}", text
+            yield f"{table[0]}{kind_of(table)} {match[1]}", text
 
 
 def test_the_shipped_file_is_the_reference() -> None:
@@ -85,6 +98,7 @@ def test_any_line_may_be_uncommented(setting: str, text: str) -> None:
 def test_every_setting_stands_in_it() -> None:
     expected = [
         *(f"[agent] {name}" for name in AgentSettings.__struct_fields__),
+        *(f"[journal] {name}" for name in JournalSettings.__struct_fields__),
         *(f"[[hosts]] {name}" for name in HostSettings.__struct_fields__ if name not in TABLES_OF_A_HOST),
         *(f"[hosts.labels] {name}" for name in ("owner", "machine")),
         *(f"[hosts.survey] {name}" for name in SurveySettings.__struct_fields__),
@@ -97,14 +111,13 @@ def test_every_setting_stands_in_it() -> None:
     for table in tables():
         head = table[0].removeprefix("# ") if table else ""
         keys = [match[1] for line in table if (match := re.match(r"(?:# )?([a-z_]+) = ", line))]
-        kind = next((f" {match[2]}" for line in table if (match := re.fullmatch(r'(# )?type = "(.+)"', line))), "")
-        found += [f"{head}{kind} {key}" for key in keys]
+        found += [f"{head}{kind_of(table)} {key}" for key in keys]
     assert sorted(found) == sorted(expected)
 
 
 def test_defaults_shown_are_the_defaults() -> None:
     for setting, text in uncommented():
-        if setting.startswith("[agent] ") and not setting.endswith("state_dir"):
+        if setting.startswith("[agent] ") and not setting.endswith(("state_dir", "status_group", "status_socket")):
             assert parse(text).agent == parse("").agent, setting
         if setting.startswith("[hosts.survey] "):
             assert parse(text).hosts == parse("").hosts, setting

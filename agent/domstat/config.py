@@ -39,6 +39,9 @@ __all__ = [
 SYSTEM_FILE = Path("/etc/domstat/domstat.toml")
 SYSTEM_STATE_DIR = Path("/var/lib/domstat")
 
+RUNTIME_DIR = Path("/run/domstat")
+STATUS_SOCKET = "status.sock"
+
 JOURNAL_BYTES_MIN = 1 << 20
 """Below this not even some ticks of an ordinary host fit."""
 
@@ -62,6 +65,22 @@ class AgentSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Literal["debug", "info", "warning", "error"],
         Meta(description='From which level on events are logged, on stderr. "info" has one event a tick.'),
     ] = "info"
+    status_group: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(
+            description="Group whose members may ask `domstat status` too. Default: the agent's own user alone.",
+            examples=["adm"],
+        ),
+    ] = None
+    status_socket: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(
+            description="Where the agent answers them. Default: status.sock in the state directory; with a "
+            "status_group, which may not go there, /run/domstat/status.sock, whose folder root can make, or systemd by "
+            "RuntimeDirectory=domstat.",
+            examples=["/run/domstat/status.sock"],
+        ),
+    ] = None
 
 
 class JournalSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -135,6 +154,14 @@ class Config(Struct, frozen=True):
     state_dir: Path
     hosts: tuple[HostConfig, ...]
     sinks: tuple[SinkConfig, ...]
+
+    @property
+    def status_socket(self) -> Path:
+        """Where the agent answers who asks for its status."""
+        given = self.agent.status_socket
+        if given:
+            return self.state_dir / given
+        return (RUNTIME_DIR if self.agent.status_group else self.state_dir) / STATUS_SOCKET
 
 
 class ConfigError(Exception):

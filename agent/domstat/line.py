@@ -74,8 +74,18 @@ class Line:
         self._slow_ticks = 0
         """Ticks in a row that have taken longer than the interval, for no other reason."""
         self._said_which_fits = False
+        self.trouble: str | None = None
+        """Why the newest tick failed; None if it did not."""
+        self.ticked_ms: int | None = None
+        """When the newest tick was due that did not fail, in milliseconds since 1970."""
+        self._ticked_at = time.monotonic()
         self.last_ms: int | None = None
         """When the newest tick was due that has been given or said to be lacking; for the agent that comes next."""
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since a tick came that did not fail; before the first, since the line was made."""
+        return time.monotonic() - self._ticked_at
 
     def run(self, due_ms: int) -> None:
         """Run the tick that was due at *due_ms*; whatever happens, it does not raise."""
@@ -86,7 +96,8 @@ class Line:
         try:
             for batch in self._stream.collect(self._deadline_s, due_ms):
                 self._offer(batch)
-            self._note_tick(time.monotonic() - began)
+            self.ticked_ms, self._ticked_at = due_ms, time.monotonic()
+            self._note_tick(self._ticked_at - began)
         except ClosedError:
             return
         except CollectError as error:
@@ -95,7 +106,7 @@ class Line:
         except Exception as error:  # noqa: BLE001 - the last resort: one tick is lost, said, and not the agent
             reason = FAILED
             self._note_crash(error)
-        self.last_ms = due_ms
+        self.last_ms, self.trouble = due_ms, reason
         if reason is not None:
             self._gap(due_ms, self._after(due_ms), reason)
         self._note_skipped(due_ms, time.monotonic() - began, reason)

@@ -15,6 +15,16 @@ class StateError(Exception):
     """The state directory cannot be used; the message says what to do."""
 
 
+class HeldError(StateError):
+    """Another agent uses it; *holder* is its process id, as text."""
+
+    def __init__(self, folder: Path, holder: str) -> None:
+        super().__init__(
+            f"{folder} is used by another agent (process {holder}); stop it, or give this one its own state_dir"
+        )
+        self.holder = holder
+
+
 class StateLock:
     """One agent at a time, however many are started: two that write one journal would lose what both collect."""
 
@@ -23,7 +33,7 @@ class StateLock:
         self._file: IO[str] | None = None
 
     def take(self) -> None:
-        """Make the directory if it is not there, and lock it. Raises StateError."""
+        """Make the directory if it is not there, and lock it. Raises StateError; HeldError if somebody has it."""
         folder = self._path.parent
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -37,9 +47,7 @@ class StateLock:
         except BlockingIOError:
             holder = file.read(20).strip() or "unknown"
             file.close()
-            raise StateError(
-                f"{folder} is used by another agent (process {holder}); stop it, or give this one its own state_dir"
-            ) from None
+            raise HeldError(folder, holder) from None
         self._file = file
         self._write_pid(file)
 

@@ -1,4 +1,4 @@
-"""Untrusted text on its way to a person's screen."""
+"""Text on its way to a person's screen: what is untrusted made harmless, spans of time and sizes made short."""
 
 from __future__ import annotations
 
@@ -15,6 +15,29 @@ def printable(text: str, limit: int = 200) -> str:
     """
     shown = text if text.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in text[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - 1] + _ELLIPSIS
+
+
+def span(seconds: float) -> str:
+    """Write a span of time in its two largest units: ``8s``, ``4m 05s``, ``3h 07m``, ``12d 04h``."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    for small, large, names in ((1, 60, "ms"), (60, 3600, "hm")):
+        if whole < large * (60 if large == 60 else 24):
+            return f"{whole // large}{names[0]} {whole % large // small:02d}{names[1]}"
+    return f"{whole // 86400}d {whole % 86400 // 3600:02d}h"
+
+
+def size(number: int) -> str:
+    """Write a number of bytes: ``812 B``, ``1.5 KiB``, ``40 MiB``."""
+    if number < 1000:
+        return f"{number} B"
+    value = number / 1024
+    units = ["KiB", "MiB", "GiB", "TiB"]
+    while value >= 1000 and len(units) > 1:
+        value /= 1024
+        del units[0]
+    return f"{value:.1f} {units[0]}" if value < 9.95 else f"{value:.0f} {units[0]}"
 
 
 def is_terminal(stream: TextIO | None) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from domstat.model import Batch, Partial, Record, Stamp, Value, key_of
+from domstat.model import Batch, Partial, Record, Stamp, Value, key_of, stamp_of
 from domstat_sinks.sqlite import schema
 from domstat_sinks.sqlite.stored import Store
 from records import (
@@ -284,3 +284,84 @@ def test_plain_sqlite_sees_what_is_where(history: History) -> None:
     plain.close()
     assert row == ("kvm1", TIME_MS)
     assert columns == (len(guest_params()),)
+
+
+# --- ticks of which only the wall time is known
+
+
+def known(time_ms: int, *records: Record) -> Batch:
+    """Make a tick whose boot is known."""
+    return Batch(host="kvm1", collect="default", stamp=Stamp(time_ms, 5_000, "boot", 77), records=records)
+
+
+def unknown(time_ms: int, *records: Record) -> Batch:
+    """Make the same tick as somebody reads it from JSON lines."""
+    return Batch(host="kvm1", collect="default", stamp=stamp_of(time_ms), records=records)
+
+
+def stamps(history: History) -> list[tuple[object, ...]]:
+    return history.ask("SELECT time_ms, boot_ns, b.boot_id, call_ns FROM head h JOIN boot b ON b.id = h.boot_id")
+
+
+def test_a_tick_of_an_unknown_boot_that_comes_again_is_the_same(history: History) -> None:
+    for _ in range(3):
+        history.write(unknown(1000, guest_record(time_ms=1000)), unknown(2000, guest_record(time_ms=2000)))
+    assert stamps(history) == [(1000, 0, "", 0), (2000, 0, "", 0)]
+
+
+def test_a_tick_of_an_unknown_boot_joins_what_is_there_and_leaves_its_stamp(history: History) -> None:
+    history.write(known(1000, guest_record("a", time_ms=1000, extra={"cpu.time": 1})))
+    blob = history.ask("SELECT blob FROM head")
+    history.write(unknown(1000, guest_record("a", time_ms=1000, extra={"cpu.time": 1})))
+    assert history.ask("SELECT blob FROM head") == blob
+    changed = guest_record("a", time_ms=1000, extra={"cpu.time": 2})
+    history.write(unknown(1000, changed, guest_record("b", uuid=OTHER, time_ms=1000)))
+    assert stamps(history) == [(1000, 5_000, "boot", 77)]
+    assert samples(history, 1000) == changed.params
+    assert history.ask("SELECT DISTINCT domain FROM samples ORDER BY 1") == [("a",), ("b",)]
+
+
+@pytest.mark.parametrize("more", [(), (guest_record("b", uuid=OTHER, time_ms=1000),)], ids=["the same", "more"])
+def test_a_tick_that_knows_its_boot_gives_it_to_the_row_that_did_not(
+    history: History, more: tuple[Record, ...]
+) -> None:
+    history.write(unknown(1000, guest_record(time_ms=1000)))
+    history.write(known(1000, guest_record(time_ms=1000), *more))
+    assert stamps(history) == [(1000, 5_000, "boot", 77)]
+    history.write(known(1000, guest_record(time_ms=1000)))
+    assert history.ask("SELECT count(*) FROM head") == [(1,)]
+
+
+def test_a_clock_that_was_set_back_does_not_take_the_tick_a_millisecond_later_for_its_own(history: History) -> None:
+    history.write(known(1000, guest_record(time_ms=1000)), unknown(1001, guest_record(time_ms=1001)))
+    other = Batch(host="kvm1", collect="default", stamp=Stamp(1000, 9, "boot", 0), records=(guest_record(),))
+    history.write(other, other)
+    assert [row[:3] for row in stamps(history)] == [(1000, 5000, "boot"), (1001, 0, ""), (1002, 9, "boot")]
+
+
+def test_rates_between_ticks_of_an_unknown_boot_are_by_wall_time(history: History) -> None:
+    ticks = [unknown(1000 * i, guest_record(time_ms=1000 * i, extra={"cpu.time": i * 10**9})) for i in (1, 2, 4)]
+    history.write(*ticks)
+    found = history.ask("SELECT time_ms, value FROM rates WHERE field = 'cpu.time' ORDER BY 1")
+    assert found == [(2000, 1.0), (4000, 1.0)]
+
+
+# --- labels of times gone by
+
+
+def titled(time_ms: int, title: str) -> Batch:
+    return at(time_ms, guest_record(time_ms=time_ms, labels={"title": title}, devices={}))
+
+
+def test_labels_that_come_late_are_stored_at_their_time(history: History) -> None:
+    history.write(titled(3000, "y"), titled(4000, "y"))
+    history.write(titled(1000, "x"), titled(2000, "y"))
+    history.write(titled(5000, "y"))
+    rows = history.ask("SELECT time_ms, labels ->> 'title' FROM detail ORDER BY 1")
+    assert rows == [(1000, "x"), (2000, "y"), (3000, "y")]
+
+
+def test_labels_of_a_time_gone_by_are_not_taken_for_the_newest(history: History) -> None:
+    history.write(titled(1000, "x"), titled(3000, "z"), titled(1500, "y"), titled(4000, "y"))
+    rows = history.ask("SELECT time_ms, labels ->> 'title' FROM detail ORDER BY 1")
+    assert rows == [(1000, "x"), (1500, "y"), (3000, "z"), (4000, "y")]

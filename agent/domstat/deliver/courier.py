@@ -114,8 +114,10 @@ class Courier:
         self.busy_since: float | None = None
         """Since when the sink has been at what it was told to do, by the monotonic clock; None while it is not."""
         self.in_flight = (0, 0)
-        self._held = 0
-        """Records in hand."""
+        self._held = self._settled = 0
+        """Records in hand, and those that were and are done."""
+        self._damaged = 0
+        """Records in hand that could not be read."""
         self._outlet = outlet
         self._spool = spool
         self._on_ended = on_ended
@@ -167,9 +169,20 @@ class Courier:
 
     def note_left(self, records: int, why: Why) -> None:
         """All that still waits, beside what is in hand, is so many records; the rest has gone."""
-        lost = self.pending - records - self._held
+        lost = self.counts.received - self._settled - self.counts.dropped - self._held - records
         if lost > 0:
             self.note_dropped(lost, why)
+
+    def note_taken(self, first: int, last: int, records: int) -> None:
+        """Have so many records in hand."""
+        self.in_flight, self._held, self._damaged = (first, last), records, 0
+
+    def note_done(self) -> None:
+        """Have what was in hand done: with, and so in one step for whoever counts, what of it could not be read."""
+        self._settled += self._held - self._damaged
+        if self._damaged:
+            self.note_dropped(self._damaged, Why.DAMAGED)
+        self.in_flight, self._held, self._damaged = (0, 0), 0, 0
 
     # The thread.
 
@@ -235,13 +248,10 @@ class Courier:
     def _deliver(self, taken: Taken) -> bool:
         """Have the sink store what was taken; return False if the agent stops first. Raises Fatal, Finished."""
         batches = [parcel.batch for parcel in taken.parcels]
-        self._held = sum(len(batch.records) for batch in batches)
-        self.in_flight = (taken.first, taken.last)
+        self._damaged = sum(row.records for row in taken.damaged)
         try:
             if batches and not self._store(batches):
                 return False
-            for row in taken.damaged:
-                self.note_dropped(row.records, Why.DAMAGED)
             self._spool.done(self.name, taken.first, taken.last)
             self._dropping = False
         finally:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from domstat.history import Answer, HistoryError
-from domstat.model import Value
+from domstat.model import Batch, Value
 from domstat_sinks.sqlite import row, schema, upgrade
+from domstat_sinks.sqlite.export import Exporter
 from domstat_sinks.sqlite.layout import I64_MAX
 from domstat_sinks.sqlite.stored import Store
 
@@ -74,7 +75,7 @@ def _native(value: Value | None) -> Value | None:
 
 
 class SqlHistory:
-    """A history opened for reading; meets :class:`domstat.history.History`."""
+    """A history opened for reading; meets :class:`domstat.history.History` and :class:`domstat.history.HasBatches`."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
@@ -89,6 +90,20 @@ class SqlHistory:
             raise self._explain(error) from error
         columns = tuple(column[0] for column in cursor.description or ())
         return Answer(columns, self._rows(cursor))
+
+    def count(self, since_ms: int, until_ms: int) -> int:
+        """Return how many ticks, events and gaps there are in a span. Raises HistoryError."""
+        try:
+            return Exporter(self._connection).count(since_ms, until_ms)
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
+
+    def batches(self, since_ms: int, until_ms: int, on_damaged: Callable[[str], None]) -> Iterator[Batch]:
+        """Give these as batches, and *on_damaged* told of what cannot be read. Raises HistoryError."""
+        try:
+            yield from Exporter(self._connection).batches(since_ms, until_ms, on_damaged)
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
 
     def _rows(self, cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
         try:

@@ -20,6 +20,9 @@ which SQLite's integers cannot hold, come out of the views as text, all digits t
 Invariants: exactly one process writes (a lock beside the file); (stream, time_ms) is unique, and so are an event's and
 a gap's keys, so that a batch that comes again replaces itself; every commit is durable (WAL, synchronous=FULL).
 
+*Boots.* ``boot_id`` is empty for a tick of which only the wall time is known, since it was read from JSON lines: rates
+to and from it are by wall time, and any tick of its stream that comes with the same time is taken for it.
+
 *Versions.* 2 brought the tables ``event`` and ``gap`` and the views' columns ``kind``, ``pool`` and ``collect``;
 see :mod:`.upgrade` for files of version 1.
 """

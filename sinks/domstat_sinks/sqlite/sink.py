@@ -51,7 +51,7 @@ class SqliteSink:
         try:
             connection = reader.connect(path)
         except (sqlite3.Error, OSError, ValueError) as error:
-            raise HistoryError(f"{path}: {error}") from error
+            raise HistoryError(f"{path}: {_cause(error)}") from error
         try:
             yield reader.SqlHistory(connection, path)
         finally:

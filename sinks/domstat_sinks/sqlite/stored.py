@@ -48,10 +48,29 @@ class Store:
 
     def rate(self, head_id: int, position: int, column: int) -> float | None:
         """Return one rate, None where there is none."""
+        return self.rates(head_id, position).get(self._rows.row(head_id).layout.shapes[position].keys[column])
+
+    def rates(self, head_id: int, position: int) -> dict[str, float]:
+        """Return a record's rates, by key. Raises DamagedError."""
         rates = self._rates.get((head_id, position))
-        if rates is None:
-            rates = self._take_rates(head_id, position)
-        return rates.get(self._rows.row(head_id).layout.shapes[position].keys[column])
+        return self._take_rates(head_id, position) if rates is None else rates
+
+    def moment(self, head_id: int, position: int) -> Moment:
+        """Return when a record was read. Raises DamagedError."""
+        return self._moment(self._rows.row(head_id), position)
+
+    def moment_before(self, head_id: int, position: int) -> Moment | None:
+        """Return when the subject's record before was read; None for the first of an incarnation.
+
+        Raises DamagedError.
+        """
+        at = self._rows.row(head_id)
+        before = self._rows.record_before(at, position)
+        if before is None:
+            return None
+        earlier = self._rows.row(before[0])
+        is_same = earlier.layout.entries[before[1]].incarnation == at.layout.entries[position].incarnation
+        return self._moment(earlier, before[1]) if is_same else None
 
     def batch(self, head_id: int) -> Batch:
         """Return a row as the batch it was, without rates, derived values and details, and without events and gaps."""

@@ -33,6 +33,9 @@ DETAILS_REMEMBERED_MAX = 65_536
 LAYOUTS_REMEMBERED_MAX = 64
 """Layouts of one stream that need not be looked up: one for each chunk that a large host's tick comes in."""
 
+_EVER_MS = 1 << 62
+"""Later than any time."""
+
 CROWD_MAX = 1_000
 """Ticks of one stream that may claim one millisecond: each takes a clock set back to the very same one."""
 
@@ -107,7 +110,8 @@ class Writer:
     def _forget(self) -> None:
         """Drop what is remembered of the file: a transaction that was rolled back took its numbers with it."""
         self._numbers.forget()
-        self._details: dict[tuple[int, str], tuple[str, str]] = {}
+        self._details: dict[tuple[int, str], tuple[str, str, int]] = {}
+        """The newest that is stored of each guest: labels, devices, and since when these are so."""
         self._layouts: dict[int, OrderedDict[tuple[Any, ...], tuple[list[Any], list[Shape], int]]] = {}
         self._bases = Bases()
 
@@ -128,22 +132,24 @@ class Writer:
         if head_id is None:
             self._insert(stream, msgspec.structs.replace(stamp, time_ms=time_ms), records)
         else:
-            self._merge(stream, head_id, records)
+            self._merge(stream, head_id, stamp, records)
 
     def _place(self, stream: int, stamp: Stamp) -> tuple[int, int | None]:
         """Find the time under which a tick is stored, and its row if it has come before.
 
         A row of the same time but another stamp is another tick: the clock was set back. Neither may replace the
-        other, so the later one moves on by a millisecond.
+        other, so the later one moves on by a millisecond. Where only one of both knows its boot it is the same tick.
         """
-        boot = self._numbers.boot(stamp.boot_id)
         for time_ms in range(stamp.time_ms, stamp.time_ms + CROWD_MAX):
             found = self._connection.execute(
-                "SELECT id, boot_ns, boot_id FROM head WHERE stream = ? AND time_ms = ?", (stream, time_ms)
+                "SELECT h.id, h.boot_ns, b.boot_id FROM head h JOIN boot b ON b.id = h.boot_id"
+                " WHERE h.stream = ? AND h.time_ms = ?",
+                (stream, time_ms),
             ).fetchone()
             if found is None:
                 return time_ms, None
-            if found[1:] == (stamp.boot_ns, boot):
+            is_unsure = time_ms == stamp.time_ms and "" in {stamp.boot_id, found[2]}
+            if is_unsure or found[1:] == (stamp.boot_ns, stamp.boot_id):
                 return time_ms, int(found[0])
         raise sqlite3.DataError(f"{CROWD_MAX} ticks of one stream at one time")
 
@@ -208,29 +214,44 @@ class Writer:
         return layout
 
     def _write_detail(self, stream: int, uuid: str, record: Record) -> None:
-        """Store labels and devices if they are not what is stored already."""
+        """Store labels and devices if they are not what is stored already of that time."""
         now = (msgspec.json.encode(record.labels).decode(), msgspec.json.encode(record.devices or {}).decode())
-        key = (stream, uuid)
-        if self._details.get(key) != now:
-            last = self._connection.execute(
-                "SELECT labels, devices FROM detail WHERE stream = ? AND uuid = ? AND time_ms <= ?"
-                " ORDER BY time_ms DESC LIMIT 1",
-                (*key, record.time_ms),
-            ).fetchone()
-            if last != now:
-                row_ = (*key, record.time_ms, *now)
-                self._connection.execute("INSERT OR REPLACE INTO detail VALUES (?, ?, ?, ?, ?)", row_)
-            if len(self._details) >= DETAILS_REMEMBERED_MAX:
-                self._details.clear()
-            self._details[key] = now
+        key, time_ms = (stream, uuid), record.time_ms
+        newest = self._details.get(key) or self._detail_before(key, _EVER_MS)
+        last = newest
+        if newest is not None and time_ms < newest[2]:  # it is of a time gone by
+            last = self._detail_before(key, time_ms)
+        if last is None or last[:2] != now:
+            row_ = (*key, time_ms, *now)
+            self._connection.execute("INSERT OR REPLACE INTO detail VALUES (?, ?, ?, ?, ?)", row_)
+            last = (*now, time_ms)
+        if newest is None or last[2] >= newest[2]:
+            newest = last
+        if len(self._details) >= DETAILS_REMEMBERED_MAX:
+            self._details.clear()
+        self._details[key] = newest
 
-    def _merge(self, stream: int, head_id: int, records: Sequence[Record]) -> None:
+    def _detail_before(self, key: tuple[int, str], time_ms: int) -> tuple[str, str, int] | None:
+        """Return what labels and devices were at a time, and since when."""
+        found: tuple[str, str, int] | None = self._connection.execute(
+            "SELECT labels, devices, time_ms FROM detail WHERE stream = ? AND uuid = ? AND time_ms <= ?"
+            " ORDER BY time_ms DESC LIMIT 1",
+            (*key, time_ms),
+        ).fetchone()
+        return found
+
+    def _merge(self, stream: int, head_id: int, stamp: Stamp, records: Sequence[Record]) -> None:
         """Lay *records* over the stored row: one that comes again replaces itself, the others stay.
 
-        The row may be the base of later ones; these are written anew, plain, before it changes.
+        Its stamp stays too, unless it has no boot and *stamp* does. The row may be the base of later ones; these are
+        written anew, plain, before it changes.
         """
         store = Store(self._connection)
         stored = store.batch(head_id)
+        if stamp.boot_id and not stored.stamp.boot_id:
+            known = (stamp.boot_ns, self._numbers.boot(stamp.boot_id), stamp.call_ns, head_id)
+            self._connection.execute("UPDATE head SET boot_ns = ?, boot_id = ?, call_ns = ? WHERE id = ?", known)
+            stored = msgspec.structs.replace(stored, stamp=stamp)
         fresh = {(record.kind, record.subject): record for record in records}
         merged = [fresh.pop((record.kind, record.subject), record) for record in stored.records]
         merged += fresh.values()
