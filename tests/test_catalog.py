@@ -80,12 +80,17 @@ block.N.backingIndex dirtyrate.calc_mode
 OTHER_GROUPS = {"host", "pool", "volume", "agent"}
 OTHER_COUNTERS = words("""
 host.cpu.user host.cpu.kernel host.cpu.idle host.cpu.iowait host.cpu.intr agent.skipped agent.failed
-agent.workers_killed agent.reconnects agent.clock_steps
+agent.workers_killed agent.reconnects agent.clock_steps agent.journal.failed agent.journal.lost
+agent.sink.received agent.sink.written agent.sink.rejected agent.sink.parts_rejected agent.sink.retries
+agent.sink.dropped.size agent.sink.dropped.age agent.sink.dropped.memory agent.sink.dropped.damaged
+agent.sink.dropped.ended
 """)
 OTHER_GAUGES = words("""
 host.cpus host.memory.total host.memory.free host.memory.buffers host.memory.cached host.memory.available
 pool.capacity pool.allocation pool.available volume.capacity volume.allocation agent.call.time agent.lateness
 agent.calls agent.guests agent.partial agent.quarantined agent.cost.libvirtd agent.cost.qemu agent.cost.worker
+agent.journal.bytes agent.journal.commit.time agent.sink.pending agent.sink.lag agent.sink.lag.time agent.sink.backlog
+agent.sink.write.time agent.sink.good
 """)
 OTHER_STATES = words("""
 pool.state
