@@ -199,7 +199,7 @@ def test_a_store_that_was_away_gets_everything_and_what_is_fresh_at_once(
     )
     assert set(found) == {f"uuid-{guest}" for guest in range(GUESTS)}
     assert all(points == expected for points in found.values()), "every tick of every guest, once"
-    assert behind.batches >= ticks
+    assert behind.batches >= ticks - 2, "but for what is on its way to the file"
     assert fresh
     assert percentile(fresh, 0.99) <= FRESH_TICKS_MAX
     newest_first = [number for number, _ in store.stored if number >= back]
