@@ -40,6 +40,12 @@ class Reader:
     def note_dropped(self, records: int, why: Why) -> None:
         self.dropped[why] = self.dropped.get(why, 0) + records
 
+    def note_taken(self, first: int, last: int, records: int) -> None:
+        self.in_flight = (first, last)
+
+    def note_done(self) -> None:
+        self.in_flight = (0, 0)
+
     def note_left(self, records: int, why: Why) -> None:
         self.left.append((records, why))
 

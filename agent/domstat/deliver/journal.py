@@ -10,7 +10,8 @@ twice within one journal; nobody outside depends on them, since a journal that w
 ``id``) and old ones are restored from backups.
 
 A full disk: SQLite needs room even to delete. So a file beside it, the *reserve*, is given up first; with that room
-rows that every sink has are deleted, and from then on the journal goes on within the file it has.
+the WAL is folded into the file, which from then on grows no more: rows that every sink has are deleted, and new ones
+take their place, until there is room for the reserve again.
 """
 
 from __future__ import annotations
@@ -50,6 +51,9 @@ CHECK_BYTES_MAX = 256 << 20
 DAMAGED_KEPT = 3
 """Damaged journals set aside and kept for whoever wants to look; the oldest goes."""
 
+PAGES_MAX = 1 << 30
+"""No limit: the file's pages otherwise, 4 TiB."""
+
 TRIM_ROWS = 256
 """Rows deleted in one transaction, about 20 ms, so that no tick waits longer for its commit."""
 
@@ -75,12 +79,14 @@ CREATE TABLE device (stream INTEGER NOT NULL, uuid TEXT NOT NULL, time_ms INTEGE
     PRIMARY KEY (stream, uuid)) WITHOUT ROWID;
 """
 
+# Debian's SQLite overwrites what is deleted, page by page: on a full disk there would be no room for that.
 _OPEN = f"""
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = FULL;
 PRAGMA journal_size_limit = {WAL_BYTES_MAX};
 PRAGMA cell_size_check = ON;
 PRAGMA trusted_schema = OFF;
+PRAGMA secure_delete = OFF;
 PRAGMA temp_store = MEMORY;
 """
 
@@ -140,17 +146,22 @@ class Journal:
         self._connection = connect(path, isolation_level=None, timeout=1.0, check_same_thread=False)
         try:
             self._prepare()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             self._connection.close()
-            if is_damage(error):
+            if isinstance(error, UnicodeDecodeError) or is_damage(error):  # SQLite's message quotes what is damaged
                 raise DamagedError(f"set aside as {set_aside(path).name}: {error}") from error
             raise
         except BaseException:
             self._connection.close()
             raise
         self._streams: dict[Stream, int] = {}
+        self.damaged: list[tuple[object, object]] = []
+        """Positions that were found to be damaged, and whose."""
         self._file = _identity(path)
-        self.keep_reserve()
+        self.is_tight = False
+        """Whether the file may not grow, since there is no reserve."""
+        if not self.keep_reserve():
+            self.give_up_reserve()
 
     def _prepare(self) -> None:
         connection = self._connection
@@ -171,6 +182,8 @@ class Journal:
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
                 raise sqlite3.DatabaseError(verdict)
+        if _tables_of(connection) != _tables_as_made():
+            raise sqlite3.DatabaseError("its tables are not those that were made")
         (self.id,) = connection.execute("SELECT id FROM journal").fetchone()
 
     def _all(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
@@ -200,7 +213,7 @@ class Journal:
                     )
             connection.executemany(
                 "INSERT OR REPLACE INTO cursor VALUES (?, ?)",
-                [(sink, at.encode().decode()) for sink, at in positions.items()],
+                [(sink, position.seal(sink.encode(), at).decode()) for sink, at in positions.items()],
             )
 
     def forget(self, sink: str) -> bool:
@@ -255,9 +268,24 @@ class Journal:
     # The reserve.
 
     def keep_reserve(self) -> bool:
-        """Have the reserve in place if the disk has room for it; return whether it is."""
-        if self._reserve.exists():
-            return True
+        """Have the reserve in place if the disk has room for it; return whether it is. Raises sqlite3.Error."""
+        if not self._has_reserve() and not self._make_reserve():
+            return False
+        if self.is_tight:
+            self._limit(PAGES_MAX)
+            self.is_tight = False
+        return True
+
+    def _has_reserve(self) -> bool:
+        try:
+            if self._reserve.stat().st_size >= RESERVE_BYTES:
+                return True
+            self._reserve.unlink()  # whoever made it was killed at it
+        except OSError:
+            pass
+        return False
+
+    def _make_reserve(self) -> bool:
         try:
             descriptor = os.open(self._reserve, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         except OSError:
@@ -265,26 +293,49 @@ class Journal:
         try:
             os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
         except OSError:
-            self.give_up_reserve()
+            self._reserve.unlink()
             return False
         finally:
             os.close(descriptor)
         return True
 
     def give_up_reserve(self) -> None:
-        """Give the room back that was kept for a full disk."""
+        """Give the room back that was kept for a full disk, for the WAL to be folded, and have the file grow no more.
+
+        So the WAL can be folded, and rows be deleted, however full the disk becomes. Raises sqlite3.Error.
+        """
         with contextlib.suppress(OSError):
             self._reserve.unlink()
+        self.is_tight = True
+        with self._lock, contextlib.suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+        self._limit(0)
+
+    def _limit(self, pages: int) -> None:
+        """Have the file not grow beyond so many pages, or beyond those it has, if that is more."""
+        with self._lock:
+            (now,) = self._connection.execute("PRAGMA page_count").fetchone()
+            self._connection.execute(f"PRAGMA max_page_count = {max(int(now), pages)}").fetchall()
 
     # Reading.
 
     def positions(self) -> dict[str, Position]:
-        """Return how far every sink has come; one whose position is unreadable is as good as new."""
+        """Return how far every sink has come, but for those whose position is damaged: see *damaged*."""
         found = {}
-        for sink, text in self._all("SELECT sink, position FROM cursor"):
-            with contextlib.suppress(ValueError):
-                found[str(sink)] = position.decode(str(text))
+        self.damaged = []
+        for sink, sealed in self._all("SELECT CAST(sink AS BLOB), CAST(position AS BLOB) FROM cursor"):
+            try:
+                found[sink.decode()] = position.unseal(sink, sealed)  # type: ignore[attr-defined, arg-type]
+            except ValueError:
+                self.damaged.append((sink, sealed))
         return found
+
+    def forget_damaged(self) -> None:
+        """Remove the positions that are damaged. Raises sqlite3.Error."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "DELETE FROM cursor WHERE CAST(sink AS BLOB) = ? AND CAST(position AS BLOB) = ?", self.damaged
+            )
 
     def newest(self) -> int:
         """Return the last number that was given: of a row, or of one that a sink has come to."""
@@ -408,6 +459,16 @@ def is_full(error: sqlite3.Error) -> bool:
 
 def _is_coded(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", None) is not None
+
+
+def _tables_of(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    return connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+
+
+def _tables_as_made() -> list[tuple[str, str]]:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(_SCHEMA)
+        return _tables_of(connection)
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -8,7 +8,7 @@ read or unpack anything.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 
@@ -42,6 +42,8 @@ class Memory:
         self.incoming: deque[Parcel] = deque()
         self.packed: deque[Entry] = deque()
         self.tail: deque[Parcel] = deque()
+        self.committing = 0
+        """So many of the packed ones are on their way to the disk."""
         self._incoming_records = 0
         self._packed_bytes = 0
         self._tail_records = 0
@@ -61,14 +63,17 @@ class Memory:
         return len(self.tail) > TAIL_BATCHES_MIN and self._tail_records > TAIL_RECORDS_MAX
 
     def _overflow(self) -> Iterator[Removed]:
-        while self.packed and self._packed_bytes > PACKED_BYTES_MAX:
-            entry = self.packed.popleft()
+        while len(self.packed) > self.committing and self._packed_bytes > PACKED_BYTES_MAX:
+            entry = self.packed[self.committing]  # those before it will be in the file, or stay
+            del self.packed[self.committing]
             self._packed_bytes -= len(entry.blob)
+            self.forget(entry.number)
             yield Removed(entry.number, entry.records)
         while len(self.incoming) > 1 and self._incoming_records > INCOMING_RECORDS_MAX:
             # The thread that packs is stuck: what is packed is older, and may be on its way to the disk.
             parcel = self.incoming.popleft()
             self._incoming_records -= len(parcel.batch.records)
+            self.forget(parcel.number)
             yield Removed(parcel.number, len(parcel.batch.records))
 
     def note_packed(self, parcel: Parcel, entry: Entry | None) -> bool:
@@ -89,6 +94,13 @@ class Memory:
         """Forget what is packed up to a number: it is in the file."""
         while self.packed and self.packed[0].number <= number:
             self._packed_bytes -= len(self.packed.popleft().blob)
+
+    def restore(self, up_to: int, pack: Callable[[Parcel], Entry]) -> int:
+        """Have what the tail has up to a number wait for the disk again; return the number before it."""
+        entries = [pack(parcel) for parcel in self.tail if parcel.number <= up_to]
+        self.packed.extendleft(reversed(entries))
+        self._packed_bytes += sum(len(entry.blob) for entry in entries)
+        return entries[0].number - 1 if entries else up_to
 
     def forget(self, number: int) -> None:
         """Forget the tail up to a number: it is gone from the file, and counted as gone."""

@@ -33,6 +33,12 @@ class Reader(Protocol):
     in_flight: tuple[int, int]
     """The numbers it has in its hands; (0, 0) for none."""
 
+    def note_taken(self, first: int, last: int, records: int) -> None:
+        """Have the numbers from *first* to *last* in its hands, so many records."""
+
+    def note_done(self) -> None:
+        """Have nothing in its hands any more: all of it is done."""
+
     def note_received(self, records: int) -> None:
         """Count what has come for the sink."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 from msgspec import Struct
@@ -53,11 +53,15 @@ def recall(journal: Journal, streams: Iterable[Stream]) -> Recalled:
 
 
 def _host(journal: Journal, stream: Stream) -> Baseline | None:
-    for blob in journal.before(stream, 1 << 62, ROWS_MIN):
+    telling = 0
+    for blob in _rows(journal, stream):
         try:
             found = host_of(blob)
+            telling += bool(guests_of(blob))
         except DamagedRowError:
             continue
+        if telling > ROWS_MIN:
+            return None
         if found is not None:
             keys, values, moment = found
             return advance(None, shape_of(keys), dict(zip(keys, values, strict=True)), moment, None)[1]
@@ -68,15 +72,20 @@ def _last_known(journal: Journal, stream: Stream) -> dict[str, Past]:
     """Return what rates of a stream's guests are taken against next, by uuid."""
     chains: dict[str, list[Seen]] = {}
     open_chains: set[str] = set()
-    for blob in journal.before(stream, 1 << 62, ROWS_MIN):
-        open_chains |= _add(chains, open_chains, blob, may_begin=True)
-    if open_chains:
-        for blob in journal.before(stream, 1 << 62, ROWS_MAX)[ROWS_MIN:]:
-            _add(chains, open_chains, blob, may_begin=False)
-            if not open_chains:
-                break
+    telling = 0
+    for blob in _rows(journal, stream):
+        open_chains |= _add(chains, open_chains, blob, may_begin=telling < ROWS_MIN)
+        telling += bool(chains)  # after an outage there are gaps first
+        if telling >= ROWS_MIN and not open_chains:
+            break
     devices = journal.devices(stream)
     return {uuid: Past(chain[0].domain, _baseline(chain), _read(devices.get(uuid))) for uuid, chain in chains.items()}
+
+
+def _rows(journal: Journal, stream: Stream) -> Iterator[bytes]:
+    """Give a stream's rows, the newest first; nearly always some are enough."""
+    yield from journal.before(stream, 1 << 62, ROWS_MIN)
+    yield from journal.before(stream, 1 << 62, ROWS_MAX)[ROWS_MIN:]
 
 
 def _add(chains: dict[str, list[Seen]], open_chains: set[str], blob: bytes, *, may_begin: bool) -> set[str]:

@@ -6,6 +6,8 @@ that is also given fresh rows while a backlog drains has done some spans beyond 
 
 from __future__ import annotations
 
+import zlib
+
 import msgspec
 from msgspec import Struct
 
@@ -53,6 +55,19 @@ class Position(Struct, frozen=True):
     def encode(self) -> bytes:
         """Write the position as the journal stores it."""
         return _encode(self)
+
+
+def seal(sink: bytes, at: Position) -> bytes:
+    """Write a sink's position with a checksum: one that is damaged would have the sink miss what it is not yet at."""
+    text = at.encode()
+    return b"%08x%s" % (zlib.crc32(sink + text), text)
+
+
+def unseal(sink: bytes, sealed: bytes) -> Position:
+    """Read what :func:`seal` wrote. Raises ValueError for anything else."""
+    if sealed[:8] != b"%08x" % zlib.crc32(sink + sealed[8:]):
+        raise ValueError("its checksum is wrong")
+    return decode(sealed[8:])
 
 
 _encode = msgspec.json.Encoder().encode

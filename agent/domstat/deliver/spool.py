@@ -74,6 +74,8 @@ class Spool:
         self._path = path
         self._log = log
         self._lock = threading.RLock()
+        self._rows = threading.Lock()
+        """Held from reading rows to their being in somebody's hands, and from removing rows to their being counted."""
         self._incoming = threading.Condition(self._lock)
         """Something is to be committed."""
         self._ready = threading.Condition(self._lock)
@@ -82,6 +84,11 @@ class Spool:
         self._trimmer = Trimmer(limits)
         self._memory = Memory()
         self._readers: dict[str, Reader] = {}
+        self._removals = 0
+        self._gives_again = False
+        """Whether a position was damaged: whoever has none may be the one, and gets all that there is again."""
+        self._unreadable: tuple[Journal, sqlite3.Error] | None = None
+        """A journal that a courier has found to be damaged."""
         self._positions: dict[str, Position] = {}
         """Of every sink that has one, configured or not."""
         self._dirty: set[str] = set()
@@ -101,10 +108,16 @@ class Spool:
     def open(self) -> None:
         """Open the journal, before all else; one that cannot be opened is tried again while the agent runs."""
         journal = self._try_to_open()
-        if journal is not None:
+        if journal is None:
+            return
+        try:
             self._next = journal.newest() + 1
             self._committed = self._next - 1
             self._adopt(journal)
+        except sqlite3.Error as error:
+            journal.close()
+            self._journal = None
+            self._note_failing(error)
 
     def start(self) -> None:
         """Begin to commit."""
@@ -137,7 +150,12 @@ class Spool:
         with self._lock:
             self._journal = journal
             self._trimmer.begin(self._next)
-            for name, stored in journal.positions().items():
+            positions = journal.positions()
+            if journal.damaged:
+                self._gives_again = True
+                self._log.error("position_damaged", positions=len(journal.damaged), hint="all is given to it again")
+                journal.forget_damaged()
+            for name, stored in positions.items():
                 at = self._positions.get(name)
                 self._positions[name] = stored if at is None else stored.done(self._committed + 1, at.low)
             for name, reader in self._readers.items():
@@ -170,7 +188,8 @@ class Spool:
         with self._lock:
             self._readers[reader.name] = reader
             if reader.name not in self._positions:
-                first = self._journal.oldest() if oldest and self._journal is not None else None
+                is_early = oldest or self._gives_again
+                first = self._journal.oldest() if is_early and self._journal is not None else None
                 self._positions[reader.name] = Position(first - 1 if first is not None else self._next - 1)
                 self._dirty.add(reader.name)
             reader.note_received(self._waiting_for(reader.name))
@@ -194,6 +213,7 @@ class Spool:
         with self._lock:
             self._positions[name] = self._positions[name].done(first, last)
             self._dirty.add(name)
+            self._readers[name].note_done()
 
     def dismiss(self, name: str) -> None:
         """Have nothing kept any more for a sink that has ended for good; what still comes is not for it."""
@@ -250,24 +270,50 @@ class Spool:
             if at.low + 1 >= begin or at.is_full:
                 return None
             parcels = self._memory.parcels(max(at.high, begin - 1), self._visible() + 1, batches)
-            return Taken(tuple(parcels), parcels[0].number, parcels[-1].number) if parcels else None
+            return self._hand(name, Taken(tuple(parcels), parcels[0].number, parcels[-1].number)) if parcels else None
+
+    def _hand(self, name: str, taken: Taken) -> Taken:
+        records = sum(len(parcel.batch.records) for parcel in taken.parcels)
+        records += sum(row.records for row in taken.damaged)
+        self._readers[name].note_taken(taken.first, taken.last, records)
+        return taken
 
     def take(self, name: str, batches: int, unpacker: Unpacker) -> Taken:
         """Give a sink what it needs next, in order. Raises sqlite3.Error."""
+        with self._rows:
+            while True:
+                taken, removals = self._take(name, batches, unpacker)
+                with self._lock:
+                    if removals == self._removals:  # or some of it is counted as gone by now
+                        return self._hand(name, taken)
+
+    def _take(self, name: str, batches: int, unpacker: Unpacker) -> tuple[Taken, int]:
+        """Look what a sink needs next; return, too, how often anything had been removed by then."""
         with self._lock:
+            removals = self._removals
             at = self._positions[name]
             first = at.low + 1
             ending = min(self._visible() + 1, at.gap_after(at.low) or self._next)
             if first >= self._begin():
                 parcels = self._memory.parcels(at.low, ending, batches)
                 last = parcels[-1].number if len(parcels) == batches else ending - 1
-                return Taken(tuple(parcels), first, last)
+                return Taken(tuple(parcels), first, last), removals
             ending = min(ending, self._begin())
             waiting = self._memory.rows(at.low, ending)
             journal = self._journal
-        rows = journal.read(at.low, waiting[0][0] if waiting else ending, batches) if journal is not None else []
+        rows = self._read(journal, at.low, waiting[0][0] if waiting else ending, batches) if journal is not None else []
         rows = [*rows, *waiting][:batches]
-        return unpacked(rows, unpacker, first, rows[-1][0] if len(rows) == batches else ending - 1)
+        return unpacked(rows, unpacker, first, rows[-1][0] if len(rows) == batches else ending - 1), removals
+
+    def _read(self, journal: Journal, after: int, before: int, batches: int) -> list[tuple[int, int, bytes]]:
+        try:
+            return journal.read(after, before, batches)
+        except sqlite3.Error as error:
+            if is_damage(error):
+                with self._lock:
+                    self._unreadable = (journal, error)
+                    self._incoming.notify()
+            raise
 
     def look_back(self, stream: Stream, number: int) -> Iterable[bytes]:
         """Give a stream's rows before a number, the newest first, as far as it is worth looking."""
@@ -281,9 +327,7 @@ class Spool:
 
     def figures(self) -> Figures:
         """Say how the journal is."""
-        return Figures(
-            self._trimmer.bytes, self._commit_s, self._failed, self._lost, self._failing, self._committed
-        )
+        return Figures(self._trimmer.bytes, self._commit_s, self._failed, self._lost, self._failing, self._committed)
 
     def lag(self, name: str) -> Lag:
         """Say how far a sink is behind; nothing of one that has ended."""
@@ -310,8 +354,11 @@ class Spool:
             with self._lock:
                 self._incoming.wait_for(self._has_work, self._idle_s())
                 stopping = self._stopping
+                unreadable, self._unreadable = self._unreadable, None
+            if unreadable is not None and unreadable[0] is self._journal:
+                self._begin_anew(unreadable[1])
             self._pack_all()
-            while self._commit_some() and self._has_work():
+            while self._commit_some() and (self._has_work() or self._memory.packed):
                 self._pack_all()
             if stopping:
                 break
@@ -321,7 +368,7 @@ class Spool:
             self._journal.close()
 
     def _has_work(self) -> bool:
-        return self._stopping or bool(self._memory.incoming)
+        return self._stopping or bool(self._memory.incoming) or self._unreadable is not None
 
     def _idle_s(self) -> float:
         if self._failing is not None:
@@ -348,7 +395,7 @@ class Spool:
                     self._lost += records
                     self._note_removed([Removed(parcel.number, records)], Why.DAMAGED)
 
-    def _commit_some(self) -> bool:
+    def _commit_some(self, *, anew: bool = False) -> bool:
         """Commit some batches, and positions with them or if they have waited long enough; return whether it worked."""
         now = time.monotonic()
         with self._lock:
@@ -358,13 +405,17 @@ class Spool:
                 return False
             positions = {name: self._positions[name] for name in self._dirty if name in self._positions}
             self._committing_since = now
+            self._memory.committing = len(entries)
         try:
             self._append(entries, positions)
         except (sqlite3.Error, OSError, DamagedError) as error:
+            if not anew and self._begin_anew(error):
+                return self._commit_some(anew=True)
             self._note_failing(error)
             return False
         finally:
             self._committing_since = None
+            self._memory.committing = 0
         with self._lock:
             self._commit_s = time.monotonic() - now
             self._flush_due = now + FLUSH_EVERY_S
@@ -372,40 +423,47 @@ class Spool:
         return True
 
     def _append(self, entries: Sequence[Entry], positions: dict[str, Position]) -> None:
-        """Store *entries* and *positions*, by whatever it takes. Raises sqlite3.Error or OSError if nothing helps."""
+        """Store *entries* and *positions*, on a full disk too. Raises sqlite3.Error or OSError if nothing helps."""
         journal = self._journal
         if journal is None:
             journal = Journal(self._path)
             self._adopt(journal)
             positions = self._positions.copy()
+        if not journal.is_in_place():
+            raise sqlite3.DatabaseError("it was removed while it was in use")
         try:
-            if not journal.is_in_place():
-                raise sqlite3.DatabaseError("it was removed while it was in use")
             journal.append(entries, positions)
         except sqlite3.Error as error:
-            if is_damage(error):
-                self._begin_anew(journal, str(error)).append(entries, self._positions.copy())
-            elif is_full(error):
-                self._trimmer.make_room(journal, self._low())
-                journal.append(entries, positions)
-            else:
+            if not is_full(error):
                 raise
+            self._trimmer.make_room(journal, self._low())
+            journal.append(entries, positions)
 
-    def _begin_anew(self, journal: Journal, why: str) -> Journal:
-        """Set a damaged journal aside; what it had for sinks that are behind is lost, and counted."""
-        with self._lock:
+    def _begin_anew(self, error: Exception) -> bool:
+        """Set the journal aside if it is damaged, and count what only it had. Return whether there is a new one."""
+        journal = self._journal
+        if journal is None or not isinstance(error, sqlite3.Error) or not is_damage(error):
+            return False
+        with self._rows, self._lock:
             self._journal = None
+            self._committed = self._memory.restore(self._committed, packed)
+            self._dirty = set(self._positions)
             for name, reader in self._readers.items():
                 left = self._memory.records_for(self._positions[name], reader.in_flight)
                 reader.note_left(left, Why.DAMAGED)
         journal.close()
-        aside = set_aside(self._path)
-        self._log.error("journal_damaged", path=str(self._path), error=why, hint=f"set aside as {aside.name}")
-        fresh = Journal(self._path)
+        try:
+            aside = set_aside(self._path)
+            self._log.error(
+                "journal_damaged", path=str(self._path), error=str(error), hint=f"set aside as {aside.name}"
+            )
+            fresh = Journal(self._path)
+        except (sqlite3.Error, OSError, DamagedError):
+            return False
         with self._lock:
             self._journal = fresh
             self._trimmer.begin(self._next)
-        return fresh
+        return True
 
     def _note_committed(self, entries: Sequence[Entry], positions: dict[str, Position]) -> None:
         self._dirty -= {name for name, at in positions.items() if self._positions.get(name) is at}
@@ -445,7 +503,12 @@ class Spool:
         if journal is None:
             return
         try:
-            verdict = self._trimmer.trim(journal, self._committed, self._low())
+            with self._rows:
+                verdict = self._trimmer.trim(journal, self._committed, self._low())
+                with self._lock:
+                    for why, gone in verdict.dropped:
+                        self._memory.forget(gone[-1].number)
+                        self._note_removed(gone, why)
             if self._failing is None:
                 journal.keep_reserve()
         except (sqlite3.Error, OSError) as error:
@@ -453,15 +516,12 @@ class Spool:
             return
         if verdict.numbers:
             self._trim_due = time.monotonic()  # there may be more
-        with self._lock:
-            for why, gone in verdict.dropped:
-                self._memory.forget(gone[-1].number)
-                self._note_removed(gone, why)
 
     def _note_removed(self, rows: Sequence[Removed], why: Why) -> None:
         """Count for every sink what it never gets: what it has neither done nor in its hands."""
         if not rows:
             return
+        self._removals += 1
         for name, reader in self._readers.items():
             at, (first, last) = self._positions[name], reader.in_flight
             missed = [row.records for row in rows if not at.has(row.number) and not first <= row.number <= last]

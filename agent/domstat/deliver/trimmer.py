@@ -65,19 +65,20 @@ class Trimmer:
         waiting_age_s = self.age_of(journal, low)
         sizes = journal.sizes([row.number for row in rows]) if excess > 0 else {}
         verdict = bounds.judge(rows, low, waiting_age_s, self._limits, excess, lambda number: sizes.get(number, 0))
-        if verdict.numbers:
-            journal.remove(verdict.numbers)
-            self._ages.forget(verdict.numbers[-1])
         if now_s >= self._devices_due:
             self._devices_due = now_s + FORGET_DEVICES_EVERY_S
             journal.forget_devices(clock.now().time_ms - DEVICES_KEPT_MS)
         if journal.bytes_free() > SHRINK_BYTES_MIN:
             journal.shrink()
+        if verdict.numbers:  # last: whatever is removed has to be counted
+            journal.remove(verdict.numbers)
+            self._ages.forget(verdict.numbers[-1])
         return verdict
 
     @staticmethod
     def make_room(journal: Journal, low: int) -> None:
         """Make room within the file on a disk that is full: by the reserve, and by rows that every sink has."""
+        if journal.is_tight and journal.keep_reserve():
+            return  # somebody has made room
         journal.give_up_reserve()
         journal.remove(number for number, _, _, is_newest in journal.rows(0, low, TRIM_ROWS) if not is_newest)
-        journal.checkpoint()
