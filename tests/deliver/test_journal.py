@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from domstat.deliver import journal as journal_module
-from domstat.deliver.journal import DAMAGED_KEPT, DamagedError, Entry, Journal, is_damage, is_full, look
+from domstat.deliver.files import DAMAGED_KEPT, is_damage, is_full, look
+from domstat.deliver.journal import DamagedError, Entry, Journal
 from domstat.deliver.position import Position
 
 STREAM = ("kvm1", "default")

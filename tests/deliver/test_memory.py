@@ -108,3 +108,26 @@ def test_what_is_gone_from_the_file_is_gone_from_the_tail() -> None:
     held.note_committed(5)
     held.forget(3)
     assert held.begin == 4
+
+
+def test_what_is_on_its_way_to_the_disk_is_not_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "PACKED_BYTES_MAX", 25)
+    held, parcels = filled(3)
+    for one in parcels:
+        held.note_packed(one, entry(one, size=10))
+    held.committing = 2
+    assert [row.number for row in held.add(parcel(4))] == [3]
+    assert [row[0] for row in held.rows(0, 99)] == [1, 2]
+
+
+def test_what_the_tail_has_waits_for_the_disk_again() -> None:
+    held, parcels = filled(4)
+    for one in parcels:
+        held.note_packed(one, entry(one))
+    held.note_committed(3)
+    assert held.restore(3, entry) == 0
+    assert [row[0] for row in held.rows(0, 99)] == [1, 2, 3, 4]
+
+
+def test_where_the_tail_has_nothing_nothing_waits_again() -> None:
+    assert Memory().restore(7, entry) == 7

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domstat.deliver.position import SPANS_MAX, Position, decode
+from domstat.deliver.position import SPANS_MAX, Position, decode, seal, unseal
 
 spans = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 8)).map(lambda pair: (pair[0], pair[0] + pair[1])))
 
@@ -57,3 +57,20 @@ def test_a_position_with_too_many_spans_says_so() -> None:
 def test_what_is_no_position_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a position"):
         decode(text)
+
+
+def test_every_damage_to_a_sealed_position_is_noticed() -> None:
+    at = Position(5).done(9, 10)
+    sealed = seal(b"influx", at)
+    assert unseal(b"influx", sealed) == at
+    for i in range(len(sealed)):
+        for bit in range(8):
+            damaged = bytearray(sealed)
+            damaged[i] ^= 1 << bit
+            with pytest.raises(ValueError, match=r"checksum|position"):
+                unseal(b"influx", bytes(damaged))
+
+
+def test_a_position_is_one_sinks_and_no_others() -> None:
+    with pytest.raises(ValueError, match="checksum"):
+        unseal(b"influxdb", seal(b"influx", Position(5)))

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from domstat.deliver.journal import Entry, Journal, look
+from domstat.deliver.files import look
+from domstat.deliver.journal import Entry, Journal
 from domstat.deliver.position import Position
 
 STREAM = ("kvm1", "default")

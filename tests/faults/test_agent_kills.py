@@ -25,7 +25,8 @@ from msgspec import Struct
 
 from domstat import jsonlines
 from domstat.deliver.codec import Unpacker
-from domstat.deliver.journal import FILE, look
+from domstat.deliver.files import look
+from domstat.deliver.journal import FILE
 from domstat.model import Kind, Record
 from domstat_sinks.sqlite import connect
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from domstat.deliver import courier as courier_module
+from domstat.deliver import files
 from domstat.deliver import journal as journal_module
 from domstat.deliver import memory as memory_module
 from domstat.deliver import spool as spool_module
@@ -343,7 +344,7 @@ def test_two_agents_never_write_one_journal(tmp_path: Path) -> None:
 def test_a_journal_in_use_can_be_looked_at_and_is_not_changed_by_that(tmp_path: Path) -> None:
     agent = Agent(tmp_path)
     agent.collect(FUTURE_MS)
-    with closing(journal_module.look(tmp_path / FILE)) as looking, pytest.raises(sqlite3.OperationalError):
+    with closing(files.look(tmp_path / FILE)) as looking, pytest.raises(sqlite3.OperationalError):
         looking.execute("DELETE FROM batch")
     agent.collect(FUTURE_MS + 1)
     agent.stop()

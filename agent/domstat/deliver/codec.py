@@ -223,6 +223,10 @@ class Unpacker:
         known.update((body.rows[i].domain[0], sample) for i, sample in samples.items())  # type: ignore[index]
         return Batch(host=body.host, collect=body.collect, stamp=stamp, records=records)
 
+    def forget(self) -> None:
+        """Forget the samples: the next row may be one that was unpacked already."""
+        self._samples.clear()
+
     def _recall(self, number: int, stream: Stream, known: dict[str, Sample], body: _Body) -> None:
         """Look up the samples before those of *body* that have not come by."""
         wanted = {row.domain[0] for row in body.rows if row.follows and row.domain} - known.keys()

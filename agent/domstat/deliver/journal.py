@@ -20,16 +20,14 @@ import contextlib
 import os
 import sqlite3
 import threading
-import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 from msgspec import Struct
 
 from domstat.deliver import position
 from domstat.deliver.codec import Stream
+from domstat.deliver.files import create_private, identity_of, is_damage, set_aside
 from domstat.deliver.position import Position
 
 FILE = "journal.db"
@@ -47,9 +45,6 @@ WAL_BYTES_MAX = 4 << 20
 
 CHECK_BYTES_MAX = 256 << 20
 """A journal larger than this is not read through at the start, which would take seconds; its rows have checksums."""
-
-DAMAGED_KEPT = 3
-"""Damaged journals set aside and kept for whoever wants to look; the oldest goes."""
 
 PAGES_MAX = 1 << 30
 """No limit: the file's pages otherwise, 4 TiB."""
@@ -113,23 +108,6 @@ class Removed(Struct, frozen=True, gc=False):
     records: int
 
 
-def set_aside(path: Path) -> Path:
-    """Rename a damaged journal with what belongs to it, and return its new name."""
-    olds = {str(old).removesuffix("-wal").removesuffix("-shm") for old in path.parent.glob(f"{path.name}.damaged-*")}
-    for old in sorted(olds)[: max(0, len(olds) - DAMAGED_KEPT + 1)]:
-        for ending in ("", "-wal", "-shm"):
-            with contextlib.suppress(OSError):
-                os.unlink(f"{old}{ending}")  # noqa: PTH108 - names, not paths
-    stamp = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-    aside = path.with_name(f"{path.name}.damaged-{stamp}")
-    # The WAL first: a journal without its WAL is found damaged again, a WAL without its journal would be taken for the
-    # new one's.
-    for ending in ("-wal", "-shm", ""):
-        with contextlib.suppress(FileNotFoundError):
-            os.replace(f"{path}{ending}", f"{aside}{ending}")  # noqa: PTH105 - names, not paths
-    return aside
-
-
 class Journal:
     """The one writing connection. Its methods may be called from any thread, one at a time."""
 
@@ -142,7 +120,7 @@ class Journal:
         self._reserve = path.with_name(path.name + ".reserve")
         self._lock = threading.Lock()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _create_private(path)
+        create_private(path)
         self._connection = connect(path, isolation_level=None, timeout=1.0, check_same_thread=False)
         try:
             self._prepare()
@@ -157,7 +135,7 @@ class Journal:
         self._streams: dict[Stream, int] = {}
         self.damaged: list[tuple[object, object]] = []
         """Positions that were found to be damaged, and whose."""
-        self._file = _identity(path)
+        self._file = identity_of(path)
         self.is_tight = False
         """Whether the file may not grow, since there is no reserve."""
         if not self.keep_reserve():
@@ -409,7 +387,7 @@ class Journal:
     def is_in_place(self) -> bool:
         """Whether the path still leads to the open file; one that was removed takes everything written with it."""
         try:
-            return _identity(self.path) == self._file
+            return identity_of(self.path) == self._file
         except FileNotFoundError:
             return False
 
@@ -436,31 +414,6 @@ class Journal:
         return int(free * size)
 
 
-def look(path: Path) -> sqlite3.Connection:
-    """Open a journal for looking only, also while an agent writes it. Raises sqlite3.Error or FileNotFoundError."""
-    if not path.exists():
-        raise FileNotFoundError(2, "there is no journal yet", str(path))
-    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5.0)
-    connection.execute("PRAGMA query_only = ON")
-    return connection
-
-
-def is_damage(error: sqlite3.Error) -> bool:
-    """Whether an error says that the file itself is damaged, or none of SQLite's."""
-    if _is_coded(error):
-        return error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-    return type(error) is sqlite3.DatabaseError  # what a check has found
-
-
-def is_full(error: sqlite3.Error) -> bool:
-    """Whether an error says that the disk is full."""
-    return _is_coded(error) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL
-
-
-def _is_coded(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", None) is not None
-
-
 def _tables_of(connection: sqlite3.Connection) -> list[tuple[str, str]]:
     return connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
 
@@ -469,15 +422,3 @@ def _tables_as_made() -> list[tuple[str, str]]:
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
         connection.executescript(_SCHEMA)
         return _tables_of(connection)
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    stat = path.stat()
-    return stat.st_dev, stat.st_ino
-
-
-def _create_private(path: Path) -> None:
-    """Make the file, readable by its owner alone, before SQLite would make it readable by all."""
-    flags = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, flags | os.O_EXCL, 0o600))

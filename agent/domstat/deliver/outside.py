@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from domstat.deliver.codec import DamagedRowError, Stream, Unpacker
-from domstat.deliver.journal import APPLICATION_ID, SCHEMA_VERSION, DamagedError, Journal, look
+from domstat.deliver.files import look
+from domstat.deliver.journal import APPLICATION_ID, SCHEMA_VERSION, DamagedError, Journal
 from domstat.model import Batch
 
 PAGE = 64

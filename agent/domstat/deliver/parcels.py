@@ -26,6 +26,28 @@ class Taken(Struct, frozen=True):
     damaged: tuple[Removed, ...] = ()
 
 
+class Lag(Struct, frozen=True):
+    """How far a sink is behind: batches, seconds since the oldest of them came, bytes the journal keeps for it."""
+
+    batches: int
+    seconds: float
+    bytes: int
+
+
+class Figures(Struct, frozen=True):
+    """How the journal is: bytes used, seconds of the last commit, commits that failed, records it never had.
+
+    *committed* is the newest number that is in it. *failing* says why it cannot be written, None while it can.
+    """
+
+    bytes: int
+    commit_s: float
+    failed: int
+    lost: int
+    failing: str | None
+    committed: int
+
+
 class Reader(Protocol):
     """What a courier is to the spool. Called with the spool's lock held: quick, and calling nothing back."""
 

@@ -14,14 +14,15 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
-
 from domstat.deliver.bounds import Limits, Why
 from domstat.deliver.codec import Stream, Unpacker
-from domstat.deliver.journal import DamagedError, Entry, Journal, Removed, is_damage, is_full, set_aside
+from domstat.deliver.files import is_damage
+from domstat.deliver.journal import DamagedError, Entry, Journal, Removed
+from domstat.deliver.keeper import Keeper
 from domstat.deliver.memory import Memory, Parcel
-from domstat.deliver.parcels import Reader, Taken, packed, unpacked
+from domstat.deliver.parcels import Figures, Lag, Reader, Taken, packed, unpacked
 from domstat.deliver.position import Position
+from domstat.deliver.roll import Roll
 from domstat.deliver.trimmer import TRIM_EVERY_S, Trimmer
 from domstat.model import Batch
 
@@ -45,33 +46,10 @@ UNOPENED_SHIFT = 20
 beyond all that it may have."""
 
 
-class Lag(Struct, frozen=True):
-    """How far a sink is behind: batches, seconds since the oldest of them came, bytes the journal keeps for it."""
-
-    batches: int
-    seconds: float
-    bytes: int
-
-
-class Figures(Struct, frozen=True):
-    """How the journal is: bytes used, seconds of the last commit, commits that failed, records it never had.
-
-    *committed* is the newest number that is in it. *failing* says why it cannot be written, None while it can.
-    """
-
-    bytes: int
-    commit_s: float
-    failed: int
-    lost: int
-    failing: str | None
-    committed: int
-
-
 class Spool:
     """Takes batches from ticks, keeps them in the journal, gives them to couriers."""
 
     def __init__(self, path: Path, limits: Limits, log: Any) -> None:
-        self._path = path
         self._log = log
         self._lock = threading.RLock()
         self._rows = threading.Lock()
@@ -80,25 +58,19 @@ class Spool:
         """Something is to be committed."""
         self._ready = threading.Condition(self._lock)
         """Something is there for couriers."""
-        self._journal: Journal | None = None
+        self._keeper = Keeper(path, log)
         self._trimmer = Trimmer(limits)
         self._memory = Memory()
-        self._readers: dict[str, Reader] = {}
-        self._removals = 0
+        self._roll = Roll()
         self._gives_again = False
         """Whether a position was damaged: whoever has none may be the one, and gets all that there is again."""
         self._unreadable: tuple[Journal, sqlite3.Error] | None = None
         """A journal that a courier has found to be damaged."""
-        self._positions: dict[str, Position] = {}
-        """Of every sink that has one, configured or not."""
-        self._dirty: set[str] = set()
         self._next = int(time.time()) << UNOPENED_SHIFT
         self._committed = self._next - 1
         self._committing_since: float | None = None
-        self._failing: str | None = None
         self._stopping = False
         self._commit_s = 0.0
-        self._failed = 0
         self._lost = 0
         self._trim_due = self._flush_due = 0.0
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
@@ -107,7 +79,7 @@ class Spool:
 
     def open(self) -> None:
         """Open the journal, before all else; one that cannot be opened is tried again while the agent runs."""
-        journal = self._try_to_open()
+        journal = self._keeper.open()
         if journal is None:
             return
         try:
@@ -116,7 +88,7 @@ class Spool:
             self._adopt(journal)
         except sqlite3.Error as error:
             journal.close()
-            self._journal = None
+            self._keeper.journal = None
             self._note_failing(error)
 
     def start(self) -> None:
@@ -134,33 +106,19 @@ class Spool:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def _try_to_open(self) -> Journal | None:
-        try:
-            try:
-                return Journal(self._path)
-            except DamagedError as error:
-                self._log.error("journal_damaged", path=str(self._path), error=str(error), hint="begun anew")
-                return Journal(self._path)
-        except (sqlite3.Error, OSError, DamagedError) as error:
-            self._note_failing(error)
-            return None
-
     def _adopt(self, journal: Journal) -> None:
         """Go on with a journal that was opened; whoever has come in meanwhile has done what came meanwhile."""
         with self._lock:
-            self._journal = journal
-            self._trimmer.begin(self._next)
+            self._keeper.journal = journal
+            self._trimmer.begin(journal, self._next)
             positions = journal.positions()
             if journal.damaged:
                 self._gives_again = True
                 self._log.error("position_damaged", positions=len(journal.damaged), hint="all is given to it again")
                 journal.forget_damaged()
-            for name, stored in positions.items():
-                at = self._positions.get(name)
-                self._positions[name] = stored if at is None else stored.done(self._committed + 1, at.low)
-            for name, reader in self._readers.items():
-                reader.note_received(journal.waiting(self._positions[name], self._committed))
-            self._dirty = set(self._positions)
+            self._roll.adopt(positions, self._committed + 1)
+            for name, reader in self._roll.readers.items():
+                reader.note_received(journal.waiting(self.position(name), self._committed))
 
     # For ticks.
 
@@ -169,11 +127,10 @@ class Spool:
         with self._lock:
             parcel = Parcel(self._next, batch)
             self._next += 1
-            for reader in self._readers.values():
-                reader.note_received(len(batch.records))
+            self._roll.note_received(len(batch.records))
             lost = self._memory.add(parcel)
             self._lost += sum(row.records for row in lost)
-            self._note_removed(lost, Why.MEMORY)
+            self._roll.note_removed(lost, Why.MEMORY)
             self._incoming.notify()
             if self._visible() > self._committed:
                 self._ready.notify_all()
@@ -186,44 +143,39 @@ class Spool:
         A sink that was never here begins with what comes now or, with *oldest*, with all that the journal has.
         """
         with self._lock:
-            self._readers[reader.name] = reader
-            if reader.name not in self._positions:
-                is_early = oldest or self._gives_again
-                first = self._journal.oldest() if is_early and self._journal is not None else None
-                self._positions[reader.name] = Position(first - 1 if first is not None else self._next - 1)
-                self._dirty.add(reader.name)
-            reader.note_received(self._waiting_for(reader.name))
-
-    def _waiting_for(self, name: str) -> int:
-        at = self._positions[name]
-        stored = self._journal.waiting(at, self._committed) if self._journal is not None else 0
-        return stored + self._memory.uncommitted_records(at)
+            is_early = (oldest or self._gives_again) and self._keeper.journal is not None
+            first = self._keeper.journal.oldest() if is_early and self._keeper.journal is not None else None
+            self._roll.enlist(reader, Position((self._next if first is None else first) - 1))
+            at = self.position(reader.name)
+            stored = self._keeper.journal.waiting(at, self._committed) if self._keeper.journal is not None else 0
+            reader.note_received(stored + self._memory.uncommitted_records(at))
 
     def strangers(self) -> dict[str, int]:
         """Return the sinks that have a position and are not here, and how many records are kept for each."""
         with self._lock:
-            return {name: self._waiting_for(name) for name in sorted(self._positions.keys() - self._readers.keys())}
+            committed, journal = self._committed, self._keeper.journal
+            found = {name: self.position(name) for name in self._roll.strangers}
+        if journal is None or not found:
+            return dict.fromkeys(found, 0)
+        try:  # without the lock: a disk that hangs must not hold up a tick
+            return {name: journal.waiting(at, committed) for name, at in found.items()}
+        except sqlite3.Error:
+            return dict.fromkeys(found, 0)
 
     def position(self, name: str) -> Position:
         """Return how far a sink has come."""
-        return self._positions[name]
+        return self._roll.positions[name]
 
     def done(self, name: str, first: int, last: int) -> None:
         """Note that a sink has the numbers from *first* to *last*; that is stored with the next commit."""
         with self._lock:
-            self._positions[name] = self._positions[name].done(first, last)
-            self._dirty.add(name)
-            self._readers[name].note_done()
+            self._roll.done(name, first, last)
 
     def dismiss(self, name: str) -> None:
         """Have nothing kept any more for a sink that has ended for good; what still comes is not for it."""
         with self._lock:
-            reader = self._readers.pop(name, None)
-            if self._positions.pop(name, None) is not None and self._journal is not None:
-                self._dirty.discard(name)
+            if self._roll.dismiss(name):
                 self._trimmer.forget(name)
-            if reader is not None:
-                reader.note_left(0, Why.ENDED)
 
     def wait(self, holds: Callable[[], bool], seconds: float | None = None) -> bool:
         """Wait until a condition of the caller's holds, which is looked at whenever something changes here."""
@@ -237,26 +189,26 @@ class Spool:
 
     def has_for(self, name: str) -> bool:
         """Whether there is anything for a sink; it has to hold the lock or wait."""
-        return self._positions[name].low < self._visible()
+        return self.position(name).low < self._visible()
 
     def expects(self, name: str) -> bool:
         """Whether there is, or will be with the next commit, anything for a sink; it has to hold the lock or wait."""
-        return self._positions[name].low < self._next - 1
+        return self.position(name).low < self._next - 1
 
     def waits_for(self, name: str) -> int:
         """Return about how many batches there are for a sink; it has to hold the lock or wait."""
-        return self._visible() - self._positions[name].low
+        return self._visible() - self.position(name).low
 
     def is_behind(self, name: str) -> bool:
         """Whether what a sink needs next is not in memory any more."""
         with self._lock:
-            return self._positions[name].low + 1 < self._begin()
+            return self.position(name).low + 1 < self._begin()
 
     def _visible(self) -> int:
         """Return the last number that couriers may have."""
         since = self._committing_since
         is_stalled = since is not None and time.monotonic() - since > STALL_S
-        return self._next - 1 if self._failing is not None or is_stalled else self._committed
+        return self._next - 1 if self._keeper.failing is not None or is_stalled else self._committed
 
     def _begin(self) -> int:
         begin = self._memory.begin
@@ -265,7 +217,7 @@ class Spool:
     def fresh(self, name: str, batches: int) -> Taken | None:
         """Give the newest batches to a sink that is behind and takes them in any order; None if there is none."""
         with self._lock:
-            at = self._positions[name]
+            at = self.position(name)
             begin = self._begin()
             if at.low + 1 >= begin or at.is_full:
                 return None
@@ -275,7 +227,7 @@ class Spool:
     def _hand(self, name: str, taken: Taken) -> Taken:
         records = sum(len(parcel.batch.records) for parcel in taken.parcels)
         records += sum(row.records for row in taken.damaged)
-        self._readers[name].note_taken(taken.first, taken.last, records)
+        self._roll.readers[name].note_taken(taken.first, taken.last, records)
         return taken
 
     def take(self, name: str, batches: int, unpacker: Unpacker) -> Taken:
@@ -284,14 +236,15 @@ class Spool:
             while True:
                 taken, removals = self._take(name, batches, unpacker)
                 with self._lock:
-                    if removals == self._removals:  # or some of it is counted as gone by now
+                    if removals == self._roll.removals:  # or some of it is counted as gone by now
                         return self._hand(name, taken)
+                unpacker.forget()  # what it has just seen comes again
 
     def _take(self, name: str, batches: int, unpacker: Unpacker) -> tuple[Taken, int]:
         """Look what a sink needs next; return, too, how often anything had been removed by then."""
         with self._lock:
-            removals = self._removals
-            at = self._positions[name]
+            removals = self._roll.removals
+            at = self.position(name)
             first = at.low + 1
             ending = min(self._visible() + 1, at.gap_after(at.low) or self._next)
             if first >= self._begin():
@@ -300,7 +253,7 @@ class Spool:
                 return Taken(tuple(parcels), first, last), removals
             ending = min(ending, self._begin())
             waiting = self._memory.rows(at.low, ending)
-            journal = self._journal
+            journal = self._keeper.journal
         rows = self._read(journal, at.low, waiting[0][0] if waiting else ending, batches) if journal is not None else []
         rows = [*rows, *waiting][:batches]
         return unpacked(rows, unpacker, first, rows[-1][0] if len(rows) == batches else ending - 1), removals
@@ -317,7 +270,7 @@ class Spool:
 
     def look_back(self, stream: Stream, number: int) -> Iterable[bytes]:
         """Give a stream's rows before a number, the newest first, as far as it is worth looking."""
-        journal = self._journal
+        journal = self._keeper.journal
         if journal is None:
             return
         yield from journal.before(stream, number, 1)
@@ -327,13 +280,15 @@ class Spool:
 
     def figures(self) -> Figures:
         """Say how the journal is."""
-        return Figures(self._trimmer.bytes, self._commit_s, self._failed, self._lost, self._failing, self._committed)
+        return Figures(
+            self._trimmer.bytes, self._commit_s, self._keeper.failed, self._lost, self._keeper.failing, self._committed
+        )
 
     def lag(self, name: str) -> Lag:
         """Say how far a sink is behind; nothing of one that has ended."""
         with self._lock:
-            at = self._positions.get(name)
-            journal = self._journal
+            at = self._roll.positions.get(name)
+            journal = self._keeper.journal
             waiting = 0 if at is None else self._visible() - at.low - sum(last - first + 1 for first, last in at.spans)
         if at is None or journal is None or waiting <= 0:
             return Lag(max(0, waiting), 0.0, 0)
@@ -345,7 +300,7 @@ class Spool:
     @property
     def journal(self) -> Journal | None:
         """The journal itself, None while it cannot be opened; for what is read at the start."""
-        return self._journal
+        return self._keeper.journal
 
     # The thread.
 
@@ -355,7 +310,7 @@ class Spool:
                 self._incoming.wait_for(self._has_work, self._idle_s())
                 stopping = self._stopping
                 unreadable, self._unreadable = self._unreadable, None
-            if unreadable is not None and unreadable[0] is self._journal:
+            if unreadable is not None and unreadable[0] is self._keeper.journal:
                 self._begin_anew(unreadable[1])
             self._pack_all()
             while self._commit_some() and (self._has_work() or self._memory.packed):
@@ -364,16 +319,16 @@ class Spool:
                 break
             if time.monotonic() >= self._trim_due:
                 self._trim()
-        if self._journal is not None:
-            self._journal.close()
+        if self._keeper.journal is not None:
+            self._keeper.journal.close()
 
     def _has_work(self) -> bool:
         return self._stopping or bool(self._memory.incoming) or self._unreadable is not None
 
     def _idle_s(self) -> float:
-        if self._failing is not None:
+        if self._keeper.failing is not None:
             return RETRY_S
-        due = min(self._trim_due, self._flush_due) if self._dirty else self._trim_due
+        due = min(self._trim_due, self._flush_due) if self._roll.is_dirty else self._trim_due
         return max(0.0, due - time.monotonic())
 
     def _pack_all(self) -> None:
@@ -393,17 +348,19 @@ class Spool:
                 if self._memory.note_packed(parcel, entry) and entry is None:
                     records = len(parcel.batch.records)
                     self._lost += records
-                    self._note_removed([Removed(parcel.number, records)], Why.DAMAGED)
+                    self._roll.note_removed([Removed(parcel.number, records)], Why.DAMAGED)
 
     def _commit_some(self, *, anew: bool = False) -> bool:
         """Commit some batches, and positions with them or if they have waited long enough; return whether it worked."""
         now = time.monotonic()
         with self._lock:
             entries = [entry for entry, _ in zip(self._memory.packed, range(COMMIT_BATCHES_MAX), strict=False)]
-            is_due = bool(self._dirty) and (self._stopping or now >= self._flush_due or self._failing is not None)
+            is_due = self._roll.is_dirty and (
+                self._stopping or now >= self._flush_due or self._keeper.failing is not None
+            )
             if not entries and not is_due:
                 return False
-            positions = {name: self._positions[name] for name in self._dirty if name in self._positions}
+            positions = self._roll.to_store()
             self._committing_since = now
             self._memory.committing = len(entries)
         try:
@@ -423,82 +380,54 @@ class Spool:
         return True
 
     def _append(self, entries: Sequence[Entry], positions: dict[str, Position]) -> None:
-        """Store *entries* and *positions*, on a full disk too. Raises sqlite3.Error or OSError if nothing helps."""
-        journal = self._journal
+        """Store *entries* and *positions*, by whatever it takes. Raises sqlite3.Error, OSError or DamagedError."""
+        journal = self._keeper.journal
         if journal is None:
-            journal = Journal(self._path)
+            journal = self._keeper.open_again()
             self._adopt(journal)
-            positions = self._positions.copy()
-        if not journal.is_in_place():
-            raise sqlite3.DatabaseError("it was removed while it was in use")
-        try:
-            journal.append(entries, positions)
-        except sqlite3.Error as error:
-            if not is_full(error):
-                raise
-            self._trimmer.make_room(journal, self._low())
-            journal.append(entries, positions)
+            positions = self._roll.to_store()
+        self._keeper.append(journal, entries, positions, self._trimmer, self._low())
 
     def _begin_anew(self, error: Exception) -> bool:
         """Set the journal aside if it is damaged, and count what only it had. Return whether there is a new one."""
-        journal = self._journal
-        if journal is None or not isinstance(error, sqlite3.Error) or not is_damage(error):
+        journal = self._keeper.journal
+        if journal is None or not self._keeper.is_of_damage(error):
             return False
         with self._rows, self._lock:
-            self._journal = None
+            self._keeper.journal = None
             self._committed = self._memory.restore(self._committed, packed)
-            self._dirty = set(self._positions)
-            for name, reader in self._readers.items():
-                left = self._memory.records_for(self._positions[name], reader.in_flight)
-                reader.note_left(left, Why.DAMAGED)
-        journal.close()
-        try:
-            aside = set_aside(self._path)
-            self._log.error(
-                "journal_damaged", path=str(self._path), error=str(error), hint=f"set aside as {aside.name}"
-            )
-            fresh = Journal(self._path)
-        except (sqlite3.Error, OSError, DamagedError):
+            self._roll.store_all()
+            self._roll.note_only(self._memory, Why.DAMAGED)
+        fresh = self._keeper.set_aside(journal, error)
+        if fresh is None:
             return False
         with self._lock:
-            self._journal = fresh
-            self._trimmer.begin(self._next)
+            self._keeper.journal = fresh
+            self._trimmer.begin(fresh, self._next)
         return True
 
     def _note_committed(self, entries: Sequence[Entry], positions: dict[str, Position]) -> None:
-        self._dirty -= {name for name, at in positions.items() if self._positions.get(name) is at}
+        self._roll.note_stored(positions)
         if entries:
             self._committed = entries[-1].number
             self._memory.note_committed(self._committed)
             self._trimmer.note(self._committed)
-        if self._failing is not None:
-            self._log.warning("journal_written_again", after=self._failing, lost=self._lost)
-            self._failing = None
+        self._keeper.note_written(self._lost)
         self._ready.notify_all()
 
     def _note_failing(self, error: Exception) -> None:
-        """Say once per outage that the journal cannot be written; couriers go on without it."""
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        """Have couriers go on without the journal."""
         with self._lock:
-            self._failed += 1
-            begins = self._failing is None
-            self._failing = reason
+            self._keeper.note_failing(error)
             self._ready.notify_all()
-        say = self._log.error if begins else self._log.debug
-        say(
-            "journal_not_written",
-            path=str(self._path),
-            error=reason,
-            hint="sinks still get what is collected; a crash would lose what they have not stored",
-        )
 
     def _low(self) -> int:
         """Every sink has what is not beyond this."""
         with self._lock:
-            return min((at.low for at in self._positions.values()), default=self._committed)
+            return self._roll.low(self._committed)
 
     def _trim(self) -> None:
-        journal = self._journal
+        journal = self._keeper.journal
         self._trim_due = time.monotonic() + TRIM_EVERY_S
         if journal is None:
             return
@@ -508,22 +437,11 @@ class Spool:
                 with self._lock:
                     for why, gone in verdict.dropped:
                         self._memory.forget(gone[-1].number)
-                        self._note_removed(gone, why)
-            if self._failing is None:
+                        self._roll.note_removed(gone, why)
+            if self._keeper.failing is None:
                 journal.keep_reserve()
         except (sqlite3.Error, OSError) as error:
             self._log.debug("journal_not_trimmed", error=str(error))
             return
         if verdict.numbers:
             self._trim_due = time.monotonic()  # there may be more
-
-    def _note_removed(self, rows: Sequence[Removed], why: Why) -> None:
-        """Count for every sink what it never gets: what it has neither done nor in its hands."""
-        if not rows:
-            return
-        self._removals += 1
-        for name, reader in self._readers.items():
-            at, (first, last) = self._positions[name], reader.in_flight
-            missed = [row.records for row in rows if not at.has(row.number) and not first <= row.number <= last]
-            if missed:
-                reader.note_dropped(sum(missed), why)

@@ -32,8 +32,9 @@ class Trimmer:
         self._devices_due = 0.0
         self._forgotten: set[str] = set()
 
-    def begin(self, number: int) -> None:
-        """Begin with a journal that was opened; *number* is the next to be given."""
+    def begin(self, journal: Journal, number: int) -> None:
+        """Begin with a journal that was opened; *number* is the next to be given. Raises sqlite3.Error."""
+        self.bytes = journal.bytes_used()
         now_s = time.monotonic()
         self._ages = Ages(number, now_s, clock.now().time_ms)
         self._devices_due = now_s + FORGET_DEVICES_EVERY_S
