@@ -16,8 +16,9 @@ from domstat.deliver import memory as memory_module
 from domstat.deliver.bounds import Limits
 from domstat.deliver.courier import Courier, Outlet
 from domstat.deliver.spool import Spool
-from domstat.model import Batch, Domain, Figures, Kind, Record, Stamp
+from domstat.model import Batch
 from domstat.sink import SinkContext
+from domstat_bench.outage_writer import BEGIN_MS, GUESTS, STEP_MS, TICK_S, tick
 from domstat_lab.servers import VictoriaMetrics, program
 from domstat_sinks.influxdb import InfluxdbSink
 from domstat_sinks.influxdb.settings import InfluxdbSettings
@@ -26,13 +27,6 @@ from heard import Log
 
 from .oracle import percentile, say
 
-GUESTS = 20
-STEP_MS = 10_000
-"""A tick every 10 s, as its records say; here one comes every TICK_S."""
-
-TICK_S = 0.05
-BEGIN_MS = 1_795_385_700_000
-
 TICKS = 2_160
 """Six hours of the long form."""
 
@@ -40,23 +34,6 @@ SHORT_TICKS = 240
 
 FRESH_TICKS_MAX = 2
 """A new tick reaches a store that has come back at most so many ticks after it was offered."""
-
-
-def tick(number: int) -> Batch:
-    """Make one tick: every guest's CPU time is the tick's number, so that what is lacking shows."""
-    time_ms = BEGIN_MS + STEP_MS * number
-    records = tuple(
-        Record(
-            kind=Kind.GUEST,
-            host="kvm1",
-            collect="default",
-            time_ms=time_ms,
-            domain=Domain(f"uuid-{guest}", f"web-{guest}", 3),
-            figures=Figures({"cpu.time": number * 1_000_000, "state.state": 1}, {"cpu.time": 0.5}),
-        )
-        for guest in range(GUESTS)
-    )
-    return Batch(host="kvm1", collect="default", stamp=Stamp(time_ms, time_ms * 1_000_000, "boot", 0), records=records)
 
 
 def number_of(one: Batch) -> int:
