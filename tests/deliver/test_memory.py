@@ -90,6 +90,7 @@ def test_what_waits_for_the_disk_is_bounded_packed_too_and_the_oldest_goes(monke
         held.note_packed(one, entry(one, size=10))
     assert [row.number for row in held.add(parcel(4))] == [1]
     assert [row[0] for row in held.rows(0, 99)] == [2, 3]
+    assert numbers(held.parcels(0, 99, 9)) == [2, 3, 4], "what is counted as gone is given to nobody"
 
 
 def test_records_are_counted_that_a_sink_has_neither_done_nor_in_hand() -> None:

@@ -113,6 +113,26 @@ def test_a_batch_is_there_for_sinks_once_it_is_in_the_file(make: Make, tmp_path:
     assert reader.received == 2
 
 
+def test_no_sink_has_a_batch_before_the_file_has_it(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = make()
+    spool.enlist(Reader(), oldest=False)
+    append, begun, over = Journal.append, threading.Event(), threading.Event()
+
+    def dawdle(*arguments: object) -> None:
+        begun.set()
+        over.wait(30)
+        append(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "append", dawdle)
+        spool.offer(tick(1))
+        assert begun.wait(10)
+        assert not spool.has_for("mine")
+        assert spool.fresh("mine", 16) is None
+        over.set()
+        assert eventually(lambda: spool.has_for("mine"))
+
+
 @pytest.mark.parametrize("at_once", [1, 3, 100])
 def test_what_is_not_in_memory_any_more_comes_from_the_file_in_order(
     make: Make, short_memory: None, at_once: int
