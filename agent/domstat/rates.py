@@ -11,7 +11,7 @@ the field's own elapsed time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, TypeAlias
@@ -61,7 +61,7 @@ class Shape:
         self.factors = [field.rate_factor for _, field, _ in counters]
         self.epochs = [_epoch(field.group, whole_device(device)) for _, field, device in counters]
         """Per counter, what begins anew together: (stats group, device with all its parts)."""
-        self.pick = _picker(self.counters)
+        self.pick = picker(self.counters)
         self.standing = dict.fromkeys(self.counters, 0.0)
         """The rates of a subject whose counters all stand still."""
 
@@ -100,11 +100,11 @@ def _epoch(group: str, device: str | None) -> tuple[str, str | None]:
     return (group, device)
 
 
-def _picker(names: list[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
-    """Return a function that takes the values of *names* out of a mapping: itemgetter, made regular below two."""
-    if len(names) > 1:
-        return itemgetter(*names)
-    return lambda mapping: tuple(mapping[name] for name in names)
+def picker(places: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return a function that takes what is at *places*, keys or positions: itemgetter, made regular below two."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda values: tuple(values[place] for place in places)
 
 
 def elapsed_ns(before: Moment, now: Moment) -> int:

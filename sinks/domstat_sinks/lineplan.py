@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from operator import itemgetter
 from typing import Any, TypeAlias
 
 import msgspec
 
 from domstat.catalog import ValueType, look_up
 from domstat.model import Kind, split_key
+from domstat.rates import picker
 from domstat_sinks.escape import escape_name
 
 TAGS_HERE = b"\0"
@@ -82,12 +82,12 @@ class Plan:
         self.texts = [(place, position) for place, position in enumerate(self.places) if position in are_texts]
         """Places that are filled with a text, and the text's position among the values."""
         # A text's place is held by the time, a number, until the numbers are written.
-        self._pick = _picker([time if position in are_texts else position for position in self.places])
+        self._pick = picker([time if position in are_texts else position for position in self.places])
         integers = [position for position, type_ in enumerate(types) if type_ is int]
-        self._integers = _picker(integers)
+        self._integers = picker(integers)
         self._pack = struct.Struct(f"{len(integers)}q").pack
         others = [position for position, type_ in enumerate(types) if type_ is not int]
-        self._others = _picker(others)
+        self._others = picker(others)
         self._types = [types[position] for position in others]
         self._booleans = sum(types[position] is bool for position in self.places if position < len(types))
 
@@ -179,9 +179,3 @@ def write_text(text: str) -> bytes:
 def _types_of(key: str, found: type) -> tuple[tuple[type, ...], bytes]:
     field = look_up(split_key(key)[0])
     return _TYPES[field.type] if field.known else ((found,), b"i" if found is int else b"")
-
-
-def _picker(positions: list[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
-    if len(positions) > 1:
-        return itemgetter(*positions)
-    return lambda values: [values[position] for position in positions]

@@ -9,18 +9,16 @@ parameters, its devices or its XML change.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Container, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from operator import itemgetter
-from typing import Any
 
 from domstat.catalog import IDENTITY_FIELDS, FieldKind, comes_from_the_guest, look_up
 from domstat.collect.definition import Entry, Nic
 from domstat.collect.wire import ALL, Globs
 from domstat.derive import Derivation
 from domstat.model import Value, key_of, split_key, whole_device
-from domstat.rates import SHAPES_MAX, shape_of
+from domstat.rates import SHAPES_MAX, picker, shape_of
 
 PARSED_NAMES_MAX = 100_000
 """Parameter names taken apart and remembered: a few hundred a guest shape, whatever is hostile included."""
@@ -65,7 +63,7 @@ class Plan:
         """The inventory's entry this was made with; None: the XML is not known yet, so NICs are withheld."""
         parsed = [parse_name(name) for name in raw]
         identifying = [i for i, (field, _) in enumerate(parsed) if field in IDENTITY_FIELDS]
-        self._identify = _taker(identifying)
+        self._identify = picker(identifying)
         self.identity = self._identify(values)
         """The values by which this answer's rows say which device they are; other values need another plan."""
         rows: dict[tuple[str, int], dict[str, Value]] = {}
@@ -88,10 +86,10 @@ class Plan:
                 continue
             kept[_unused(kept, field, _device_of(field, indices, names))] = i
         self.keys = tuple(kept)
-        self._pick = _taker(list(kept.values()))
+        self._pick = picker(list(kept.values()))
         self._suspects = [i for i in kept.values() if _may_be_no_number(parsed[i][0], values[i])]
         self.shape = shape_of(self.keys)
-        self.counters = _taker([kept[key] for key in self.shape.counters])
+        self.counters = picker([kept[key] for key in self.shape.counters])
         """Takes the counters out of an answer's values, in the order of the shape."""
         self.derivation = _derivation(self.keys)
 
@@ -121,12 +119,6 @@ def _derivation(keys: tuple[str, ...]) -> Derivation:
 
 def _may_be_no_number(field: str, value: Value) -> bool:
     return isinstance(value, float) or (isinstance(value, str) and look_up(field).kind is FieldKind.COUNTER)
-
-
-def _taker(positions: list[int]) -> Callable[[Sequence[Value]], tuple[Any, ...]]:
-    if len(positions) > 1:
-        return itemgetter(*positions)
-    return lambda values: tuple(values[i] for i in positions)
 
 
 def _chosen(field: str, fields: Globs) -> bool:

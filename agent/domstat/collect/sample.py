@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from operator import itemgetter
 from typing import Any, Protocol, cast
 
 from domstat.derive import Derivation, derive
 from domstat.model import Figures, Moment, Value
-from domstat.rates import SHAPES_MAX, Baseline, Number, Shape, advance, elapsed_ns, rates_between, shape_of
+from domstat.rates import SHAPES_MAX, Baseline, Number, Shape, advance, elapsed_ns, picker, rates_between, shape_of
 
 
 class Naming(Protocol):
@@ -43,7 +42,7 @@ class Keyed:
         self.shape = shape_of(keys)
         self.derivation = Derivation(keys)
         position = {key: i for i, key in enumerate(keys)}
-        self.counters = _taker([position[key] for key in self.shape.counters])
+        self.counters = picker([position[key] for key in self.shape.counters])
 
     def pick(self, values: Sequence[Value]) -> Sequence[Value]:
         """Return *values*: all of them have keys."""
@@ -56,12 +55,6 @@ class Keyed:
 
 keyed = lru_cache(maxsize=SHAPES_MAX)(Keyed)
 """The naming by a tuple of keys (see :class:`Keyed`); guests alike share theirs."""
-
-
-def _taker(positions: list[int]) -> Callable[[Sequence[Value]], tuple[Any, ...]]:
-    if len(positions) > 1:
-        return itemgetter(*positions)
-    return lambda values: tuple(values[i] for i in positions)
 
 
 class Sample:

@@ -8,9 +8,8 @@ what a plan writes falls into chunks, one a family. Pure.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from operator import itemgetter
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -18,6 +17,7 @@ from msgspec import Struct
 
 from domstat.catalog import Unit, look_up
 from domstat.model import Value, split_key
+from domstat.rates import picker
 from domstat_sinks.prometheus.names import Family, apart, derived_of, family_of, info_of, label_value
 
 LABELS_HERE = b"\xff"
@@ -230,8 +230,4 @@ def _end_and_begin(name: str, labels: bytes) -> bytes:
     return b"\n" + _CHUNK_ENDS + _begin(name, labels)
 
 
-@lru_cache(maxsize=SHARED_MAX)
-def _picker(positions: tuple[int, ...]) -> Callable[[Sequence[Any]], Sequence[Any]]:
-    if len(positions) > 1:
-        return itemgetter(*positions)
-    return lambda values: [values[position] for position in positions]
+_picker = lru_cache(maxsize=SHARED_MAX)(picker)
