@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -254,12 +253,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", mount], check=True)
 
 
+def fill(ballast: Path) -> None:
+    """Write until the disk has no room, which an agent that writes too takes a share of."""
+    with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        while True:
+            file.write(bytes(4096))
+
+
 def test_a_full_disk_stops_the_history_and_nothing_else(run_agent: Callable[..., Agent], small_disk: Path) -> None:
     ballast = small_disk / "ballast"
     agent = run_agent(sinks=f'[[sinks]]\ntype = "sqlite"\npath = "{small_disk}/history.db"\n')
     agent.wait_ticks(2)
-    free = os.statvfs(small_disk)
-    ballast.write_bytes(b"\0" * max(0, free.f_bavail * free.f_bsize - 4096))
+    fill(ballast)
     agent.wait_for(lambda: len(agent.events("sink_retries")) == 1, "full disk", 60)
     (said,) = agent.events("sink_retries")
     assert "full" in said["error"]

@@ -10,7 +10,7 @@ from domstat_lab.guests import MIB, guest_folder
 from domstat_lab.libvirtd import PrivateLibvirtd
 
 COMMIT_TIMEOUT_S = 20.0  # seconds to copy one layer into the one below it: a disk here has a few MiB at most
-TRAY_TIMEOUT_S = 20.0  # seconds until a drive can be opened: firmware that looks for something to boot closes it again
+TRAY_TIMEOUT_S = 20.0  # seconds until a drive can be opened, which the guest may have closed just before
 
 
 def add_layer(lab: PrivateLibvirtd, name: str, target: str) -> Path:
@@ -62,13 +62,17 @@ def eject_medium(lab: PrivateLibvirtd, name: str) -> None:
 
 
 def _change_medium(lab: PrivateLibvirtd, name: str, file: Path | None) -> None:
-    """Change the medium as soon as the drive stays open: a guest that looks into it just then closes it again."""
+    """Change the medium while the guest stands still: firmware that looks into the drive closes it again."""
     with connection.guest(lab.uri_rw, name) as guest:
-        processes.wait_until(
-            lambda: _is_changed(guest, file),
-            timeout_s=TRAY_TIMEOUT_S,
-            otherwise=f"the drive of the guest {name} cannot be opened",
-        )
+        guest.suspend()
+        try:
+            processes.wait_until(
+                lambda: _is_changed(guest, file),
+                timeout_s=TRAY_TIMEOUT_S,
+                otherwise=f"the drive of the guest {name} cannot be opened",
+            )
+        finally:
+            guest.resume()
 
 
 def _is_changed(guest: Any, file: Path | None) -> bool:
