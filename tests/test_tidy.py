@@ -46,7 +46,7 @@ ALLOWED = {
         "agent/domstat/deliver/",
         "sinks/domstat_sinks/influxdb/client.py",
         "sinks/domstat_sinks/prometheus/",
-        "sinks/domstat_sinks/sqlite/row.py",
+        "sinks/domstat_sinks/sqlite/",
     },
     "prometheus_client": {"sinks/domstat_sinks/prometheus/"},
     "numpy": {"sinks/domstat_sinks/sqlite/"},
