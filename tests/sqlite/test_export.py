@@ -125,6 +125,7 @@ def test_a_span_has_what_begins_in_it(history: History) -> None:
 @pytest.mark.parametrize("page", [1, 3, 4, 1000])
 def test_it_is_all_there_however_small_the_pages(history: History, monkeypatch: pytest.MonkeyPatch, page: int) -> None:
     monkeypatch.setattr(export, "PAGE", page)
+    monkeypatch.setattr(export, "TICKS", page)
     for i in range(8):
         time_ms = 1000 * i
         occurred = (event_record(time_ms=time_ms), event_record("paused", time_ms=time_ms))

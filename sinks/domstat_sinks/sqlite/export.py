@@ -1,8 +1,8 @@
 """What is stored, as the batches it once came in: for whoever wants it in another sink.
 
-Head rows are read in the order in which they were committed, which is that of the ticks, and events and gaps between
-them by their times. A page of each is read at a time, so that a reader of months keeps neither much in memory nor the
-writer from folding its WAL.
+Ticks are read in the order in which they were committed, out of segments and then out of head rows, and events and gaps
+between them by their times. A page of each is read at a time, so that a reader of months keeps neither much in memory
+nor the writer from folding its WAL.
 """
 
 from __future__ import annotations
@@ -22,10 +22,14 @@ from domstat.model import Batch, Domain, Event, Figures, Gap, Kind, Moment, Reco
 from domstat.rates import SHAPES_MAX, elapsed_ns
 from domstat_sinks.sqlite import row
 from domstat_sinks.sqlite.rows import keep
+from domstat_sinks.sqlite.sealed import SealedTick, SealedTicks
 from domstat_sinks.sqlite.stored import Store
 
 PAGE = 256
-"""Rows whose numbers are read at once."""
+"""Events, or gaps, read at once."""
+
+TICKS = 16
+"""Head rows read at once, with all their records: a few MB of 200 guests."""
 
 GUESTS_KEPT = 65_536
 """Guests of all streams whose labels and devices are remembered, until when they are so."""
@@ -42,16 +46,19 @@ class Exporter:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._store = Store(connection)
+        self._sealed = SealedTicks(connection)
         self._details = _Details(connection)
 
     def count(self, since_ms: int, until_ms: int) -> int:
-        """Return how many ticks, events and gaps there are from one time on and before another. Raises sqlite3.Error.
+        """Return about how many ticks, events and gaps there are in a span. Raises sqlite3.Error.
 
-        Each table is counted by an index that has its times.
+        Each table is counted by an index that has its times; of a segment that is only partly in the span all ticks.
         """
         found = self._connection.execute(
             "SELECT (SELECT count(*) FROM stream s CROSS JOIN head h ON h.stream = s.id"
-            "  WHERE h.time_ms >= ?1 AND h.time_ms < ?2)"
+            "  WHERE s.tier = 0 AND h.id > s.sealed AND h.time_ms >= ?1 AND h.time_ms < ?2)"
+            " + (SELECT ifnull(sum(g.ticks), 0) FROM stream s CROSS JOIN segment g ON g.stream = s.id"
+            "  WHERE s.tier = 0 AND g.end_ms >= ?1 AND g.start_ms < ?2)"
             " + (SELECT count(*) FROM event WHERE time_ms >= ?1 AND time_ms < ?2)"
             " + (SELECT count(*) FROM stream s CROSS JOIN gap g ON g.stream = s.id"
             "  WHERE g.start_ms >= ?1 AND g.start_ms < ?2)",
@@ -61,54 +68,88 @@ class Exporter:
 
     def batches(self, since_ms: int, until_ms: int, on_damaged: OnDamaged) -> Iterator[Batch]:
         """Give the batches of a span; *on_damaged* is told of rows that cannot be read. Raises sqlite3.Error."""
-        streams = self._connection.execute("SELECT id, host, collect FROM stream ORDER BY id").fetchall()
+        streams = self._connection.execute("SELECT id, host, collect FROM stream WHERE tier = 0 ORDER BY id").fetchall()
         gaps = (self._gaps(stream, since_ms, until_ms) for stream in streams)
+        ticks = [self._ticks(stream, since_ms, until_ms, on_damaged) for stream in streams]
+        in_order = (batch for _, batch in heapq.merge(*ticks, key=lambda numbered: numbered[0]))
         # Ticks are out of order only where a clock was set back: there events and gaps are a little off their place.
-        yield from heapq.merge(
-            *gaps,
-            self._events(since_ms, until_ms),
-            self._ticks(since_ms, until_ms, on_damaged),
-            key=lambda batch: batch.stamp.time_ms,
-        )
+        yield from heapq.merge(*gaps, self._events(since_ms, until_ms), in_order, key=lambda batch: batch.stamp.time_ms)
 
     # Ticks.
 
-    def _ticks(self, since_ms: int, until_ms: int, on_damaged: OnDamaged) -> Iterator[Batch]:
-        first, last = self._bounds(since_ms, until_ms)
-        while first <= last:
-            page = self._connection.execute(
-                "SELECT id, time_ms, stream FROM head WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?", (first, last, PAGE)
-            ).fetchall()
-            for head_id, time_ms, stream in page:
-                if since_ms <= time_ms < until_ms:
-                    try:
-                        batch = self._tick(head_id, stream)
-                    except row.DamagedError as error:
-                        on_damaged(str(error))
-                        continue
-                    yield batch
-            if len(page) < PAGE:
-                return
-            first = page[-1][0] + 1
+    def _ticks(
+        self, stream: tuple[int, str, str], since_ms: int, until_ms: int, on_damaged: OnDamaged
+    ) -> Iterator[tuple[int, Batch]]:
+        """Give a stream's ticks by their numbers: out of segments, then out of head rows, sealed meanwhile or not."""
+        after = 0
+        while True:
+            found = self._segment_after(stream[0], after, since_ms, until_ms)
+            if found is None:
+                page, last_id = self._page(stream[0], after, since_ms, until_ms, on_damaged)
+                yield from page
+                if last_id is None:
+                    return
+                after = last_id
+                continue
+            try:
+                for tick in self._sealed.ticks(found[0], after, since_ms, until_ms):
+                    yield tick.id, self._whole_sealed(stream, tick)
+            except row.DamagedError as error:
+                on_damaged(str(error))
+            after = found[1]
 
-    def _bounds(self, since_ms: int, until_ms: int) -> tuple[int, int]:
-        """Return the first and the last row of a span; the first is beyond the last where there is none."""
-        first, last = self._connection.execute(
-            "SELECT ifnull(min(h.id), 1), ifnull(max(h.id), 0) FROM stream s CROSS JOIN head h ON h.stream = s.id"
-            " WHERE h.time_ms >= ? AND h.time_ms < ?",
-            (since_ms, until_ms),
+    def _segment_after(self, stream: int, after: int, since_ms: int, until_ms: int) -> tuple[int, int] | None:
+        """Return the next segment of a span, and its last tick."""
+        found: tuple[int, int] | None = self._connection.execute(
+            "SELECT id, last_id FROM segment WHERE stream = ? AND last_id > ? AND end_ms >= ? AND start_ms < ?"
+            " ORDER BY first_id LIMIT 1",
+            (stream, after, since_ms, until_ms),
         ).fetchone()
-        return int(first), int(last)
+        return found
+
+    def _page(
+        self, stream: int, after: int, since_ms: int, until_ms: int, on_damaged: OnDamaged
+    ) -> tuple[list[tuple[int, Batch]], int | None]:
+        """Read some head rows, all as of one moment, and the number of the last; None where there are no more."""
+        batches: list[tuple[int, Batch]] = []
+        self._connection.execute("BEGIN")
+        try:
+            if self._segment_after(stream, after, since_ms, until_ms) is not None:
+                return [], after  # they have just been sealed
+            ids = self._connection.execute(
+                "SELECT h.id FROM head h JOIN stream s ON s.id = h.stream + 0 WHERE h.stream + 0 = ?1"
+                " AND h.id > max(?2, s.sealed) AND h.time_ms >= ?3 AND h.time_ms < ?4 ORDER BY h.id LIMIT ?5",
+                (stream, after, since_ms, until_ms, TICKS),
+            ).fetchall()
+            for (head_id,) in ids:
+                try:
+                    batches.append((head_id, self._tick(head_id, stream)))
+                except row.DamagedError as error:
+                    on_damaged(str(error))
+        finally:
+            self._connection.execute("COMMIT")
+        return batches, ids[-1][0] if ids else None
 
     def _tick(self, head_id: int, stream: int) -> Batch:
         batch = self._store.batch(head_id)
-        records = [self._whole(head_id, position, stream, record) for position, record in enumerate(batch.records)]
+        records = []
+        for position, record in enumerate(batch.records):
+            moment = self._store.moment(head_id, position)
+            interval_s, rates = self._taken(head_id, position, moment)
+            records.append(self._whole(stream, record, moment, interval_s, rates))
         return replace(batch, records=tuple(records))
 
-    def _whole(self, head_id: int, position: int, stream: int, record: Record) -> Record:
-        """Add to a record what its row does not keep: rates, derived values, the time since the one before, details."""
-        moment = self._store.moment(head_id, position)
-        interval_s, rates = self._taken(head_id, position, moment)
+    def _whole_sealed(self, stream: tuple[int, str, str], tick: SealedTick) -> Batch:
+        records = [
+            self._whole(stream[0], record, moment, None if span is None else span / 1e9, record.rates)
+            for record, moment, span in zip(tick.records, tick.moments, tick.spans_ns, strict=True)
+        ]
+        return Batch(host=stream[1], collect=stream[2], stamp=tick.stamp, records=tuple(records))
+
+    def _whole(
+        self, stream: int, record: Record, moment: Moment, interval_s: float | None, rates: dict[str, float]
+    ) -> Record:
+        """Add to a record what is not stored with it: rates, derived values, the time since the one before, details."""
         labels, devices = (None, None)
         if record.kind is Kind.GUEST and record.domain is not None:
             labels, devices = self._details.news(stream, record.domain.uuid, record.time_ms)

@@ -32,11 +32,12 @@ class Numbers:
         self._streams: dict[tuple[str, str], int] = {}
         self._boots: dict[str, int] = {}
         self._texts: dict[str, int] = {}
+        self._fields: dict[str, int] = {}
         self._shapes: dict[Shape, int] = {}
 
     def stream(self, stream: tuple[str, str]) -> int:
         """Return the number of a stream, (host, collect block)."""
-        find, add = "SELECT id FROM stream WHERE host = ? AND collect = ?", "INSERT INTO stream VALUES (NULL, ?, ?)"
+        find, add = "SELECT id FROM stream WHERE host = ? AND collect = ?", "INSERT INTO stream (host, collect) VALUES (?, ?)"
         return self._remembered(self._streams, stream, lambda: self._find_or_add(find, add, stream))
 
     def boot(self, boot_id: str) -> int:
@@ -62,12 +63,16 @@ class Numbers:
         )
 
     def _add_shape(self, shape: Shape) -> int:
-        rows = [(self._field(column.field), column.device, column.type) for column in shape.columns]
+        rows = [(self.field(column.field), column.device, column.type) for column in shape.columns]
         # The table's key begins with the field, so that a condition on a field finds it; position follows.
         add = "INSERT INTO shape_column (shape, position, field, device, type) VALUES (?, ?, ?, ?, ?)"
         return self._with_rows("SELECT id FROM shape WHERE digest = ?", "INSERT INTO shape VALUES (NULL, ?)", add, rows)
 
-    def _field(self, name: str) -> int:
+    def field(self, name: str) -> int:
+        """Return the number of a field."""
+        return self._remembered(self._fields, name, lambda: self._add_field(name))
+
+    def _add_field(self, name: str) -> int:
         field = look_up(name)
         row = (name, str(field.kind), field.unit.base, field.unit.scale)
         found = self._connection.execute("SELECT id FROM field WHERE name = ?", (name,)).fetchone()

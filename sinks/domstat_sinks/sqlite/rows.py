@@ -199,7 +199,7 @@ class Rows:
             earlier.farthest = before
             earlier.rows += 1
             if before.layout not in earlier.last_of:
-                layout = self._layout(before.layout)
+                layout = self.layout(before.layout)
                 earlier.records += len(layout.entries)
                 earlier.last_of[before.layout] = (before.id, layout)
                 yield before.id, layout
@@ -241,11 +241,12 @@ class Rows:
             body = row.open_blob(blob)
         except row.DamagedError as error:
             raise row.DamagedError(f"head row {head_id} is damaged: {error}") from error
-        layout = self._layout(layout_id)
+        layout = self.layout(layout_id)
         fresh = HeadRow(head_id, stream, Stamp(time_ms, boot_ns, boot_id, call_ns), layout, body)
         return self._rows.put(head_id, fresh, len(layout.entries))
 
-    def _layout(self, layout_id: int) -> LayoutRead:
+    def layout(self, layout_id: int) -> LayoutRead:
+        """Return a layout."""
         known = self._layouts.items.get(layout_id)
         if known is not None:
             return known

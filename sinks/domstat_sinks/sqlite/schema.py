@@ -32,19 +32,24 @@ from __future__ import annotations
 APPLICATION_ID = 0x646F6D73
 """``doms``, by which file(1) and this module know the file."""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 KEYFRAME_EVERY = 60
 """Rows of one layout from a base to the next: far enough that bases weigh little, near enough that differences stay
 small."""
 
-TABLES = """
+STREAM = """
 CREATE TABLE stream (
     id INTEGER PRIMARY KEY,
     host TEXT NOT NULL,
     collect TEXT NOT NULL,
-    UNIQUE (host, collect)
+    tier INTEGER NOT NULL DEFAULT 0,
+    sealed INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (host, collect, tier)
 );
+"""
+
+TABLES = """
 CREATE TABLE boot (
     id INTEGER PRIMARY KEY,
     boot_id TEXT NOT NULL UNIQUE
@@ -107,6 +112,42 @@ CREATE TABLE detail (
 ) WITHOUT ROWID;
 """
 
+SEGMENTS = """
+CREATE TABLE segment (
+    id INTEGER PRIMARY KEY,
+    stream INTEGER NOT NULL,
+    level INTEGER NOT NULL,
+    first_id INTEGER NOT NULL,
+    last_id INTEGER NOT NULL,
+    start_ms INTEGER NOT NULL,
+    end_ms INTEGER NOT NULL,
+    ticks INTEGER NOT NULL,
+    samples INTEGER NOT NULL,
+    directory BLOB NOT NULL
+);
+CREATE TABLE chunk (
+    id INTEGER PRIMARY KEY,
+    blob BLOB NOT NULL
+);
+CREATE TABLE doomed (
+    segment INTEGER PRIMARY KEY
+);
+CREATE TABLE damaged (
+    id INTEGER PRIMARY KEY,
+    stream INTEGER NOT NULL,
+    time_ms INTEGER NOT NULL,
+    layout INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    blob BLOB NOT NULL
+);
+"""
+
+SEGMENT_INDEXES = """
+CREATE INDEX segment_order ON segment (stream, first_id);
+CREATE INDEX segment_time ON segment (stream, end_ms);
+"""
+"""The segments of a stream in the order of their ticks; those of a time."""
+
 EVENTS_AND_GAPS = """
 CREATE TABLE event (
     id INTEGER PRIMARY KEY,
@@ -155,26 +196,39 @@ makes an event itself; events and gaps by time and by guest."""
 _VIEW = """
 CREATE VIEW {name} AS
 SELECT * FROM (
+    SELECT CAST(j.key AS INTEGER) AS time_ms, s.host AS host, m.value ->> 1 AS uuid,
+        CASE m.value ->> 0 WHEN 'guest' THEN m.value ->> 2 END AS domain,
+        f.name AS field, m.value ->> 3 AS device,
+        j.value AS value,
+        m.value ->> 0 AS kind, CASE m.value ->> 0 WHEN 'pool' THEN m.value ->> 2 END AS pool, s.collect AS collect
+    FROM stream s
+    CROSS JOIN segment g ON g.stream = s.id
+    CROSS JOIN field f
+    CROSS JOIN json_each(domstat_series(g.id, f.id)) m
+    CROSS JOIN json_each({sealed}(g.id, f.id, m.key)) j
+    WHERE s.tier = 0 {where}
+    UNION ALL
     SELECT h.time_ms AS time_ms, s.host AS host, r.uuid AS uuid,
         CASE r.kind WHEN 'guest' THEN r.name END AS domain,
         f.name AS field, c.device AS device,
         {function}(h.id, r.position, c.position) AS value,
         r.kind AS kind, CASE r.kind WHEN 'pool' THEN r.name END AS pool, s.collect AS collect
     FROM stream s
-    CROSS JOIN head h ON h.stream = s.id
+    CROSS JOIN head h ON h.stream = s.id AND h.id > s.sealed
     CROSS JOIN layout_record r ON r.layout = h.layout
     CROSS JOIN (shape_column c JOIN field f ON f.id = c.field) ON c.shape = r.shape
-    {where}
+    WHERE s.tier = 0 {where}
 )
 {filter};
 """
 
 VIEWS = (
-    _VIEW.format(name="samples", function="domstat_value", where="", filter="")
+    _VIEW.format(name="samples", function="domstat_value", sealed="domstat_samples", where="", filter="")
     + _VIEW.format(
         name="rates",
         function="domstat_rate",
-        where="WHERE f.kind = 'counter'",
+        sealed="domstat_rates",
+        where="AND f.kind = 'counter'",
         filter="WHERE value IS NOT NULL",
     )
     + """
@@ -188,8 +242,21 @@ FROM gap g JOIN stream s ON s.id = g.stream;
 )
 """``samples`` and ``rates`` need the functions that :func:`.reader.register` registers."""
 
-NEW = f"{TABLES}{EVENTS_AND_GAPS}{INDEXES}{VIEWS}"
+NEW = f"{STREAM}{TABLES}{SEGMENTS}{EVENTS_AND_GAPS}{INDEXES}{SEGMENT_INDEXES}{VIEWS}"
 """All of a new file."""
+
+_FIELD_BITS, _GROUP_BITS = 16, 10
+
+
+def chunk_id(segment: int, field: int, group: int) -> int:
+    """Return the number of a chunk: those of one segment are neighbours, and in it those of one field."""
+    return (segment << _FIELD_BITS | field) << _GROUP_BITS | group
+
+
+def chunks_of(segment: int) -> tuple[int, int]:
+    """Return the numbers between which a segment's chunks lie, both ends included."""
+    return chunk_id(segment, 0, 0), chunk_id(segment + 1, 0, 0) - 1
+
 
 OPEN_PRAGMAS = """
 PRAGMA journal_mode = WAL;

@@ -9,7 +9,7 @@ import sqlite3
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Annotated, ClassVar
+from typing import IO, Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct
 
@@ -37,6 +37,7 @@ class SqliteSink:
         self._path: Path | None = None
         self._lock: IO[bytes] | None = None
         self._writer: writer.Writer | None = None
+        self._log: Any = None
 
     @staticmethod
     def claims(settings: SqliteSettings, state_dir: Path) -> Iterable[Path]:
@@ -60,12 +61,13 @@ class SqliteSink:
     def open(self, context: SinkContext) -> None:
         """Open or make the file. Raises Fatal for what no waiting mends, Retry for the rest."""
         try:
+            self._log = context.log
             # Resolved, so that the lock is beside the file itself and not beside a link to it.
             self._path = (context.state_dir / self._settings.path).resolve()
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._take_lock(self._path)
             _create_private(self._path)
-            self._writer = writer.Writer(self._path)
+            self._writer = writer.Writer(self._path, self._log)
         except (writer.ForeignFileError, ValueError) as error:
             raise Fatal(f"{self._path or self._settings.path}: {error}") from error
         except (sqlite3.Error, OSError) as error:
@@ -85,7 +87,7 @@ class SqliteSink:
                 self._writer = None  # should the next line fail, it is tried again with the next write
             if self._writer is None:
                 _create_private(self._path)
-                self._writer = writer.Writer(self._path)
+                self._writer = writer.Writer(self._path, self._log)
             self._write(self._writer, batches)
         except writer.ForeignFileError as error:
             raise Fatal(f"{self._path}: {error}") from error

@@ -18,16 +18,26 @@ from domstat.model import Domain, Event, Gap
 from domstat_sinks.sqlite import occurrences, row, schema
 
 _FROM_1_TO_2 = f"""
-BEGIN IMMEDIATE;
-DROP VIEW samples;
-DROP VIEW rates;
 DROP INDEX layout_record_uuid;
 {schema.EVENTS_AND_GAPS}
 {schema.INDEXES}
-{schema.VIEWS}
 """
 
-_TEMPORARY = f"{schema.EVENTS_AND_GAPS}{schema.VIEWS}".replace("CREATE ", "CREATE TEMP ")
+_FROM_2_TO_3 = f"""
+ALTER TABLE stream RENAME TO stream_2;
+{schema.STREAM}
+INSERT INTO stream (id, host, collect) SELECT id, host, collect FROM stream_2;
+DROP TABLE stream_2;
+{schema.SEGMENTS}
+{schema.SEGMENT_INDEXES}
+"""
+
+_VIEWS = ("samples", "rates", "events", "gaps")
+
+_STREAM_TODAY = "CREATE VIEW stream AS SELECT id, host, collect, 0 AS tier, 0 AS sealed FROM main.stream;"
+
+_LACKING = {1: f"{schema.EVENTS_AND_GAPS}{schema.SEGMENTS}{_STREAM_TODAY}", 2: f"{schema.SEGMENTS}{_STREAM_TODAY}"}
+"""By version, the tables that a file lacks and today's views need, there empty."""
 
 
 class _Other(Struct, frozen=True):
@@ -59,13 +69,13 @@ def upgrade(connection: sqlite3.Connection, version: int) -> None:
     if version >= schema.SCHEMA_VERSION:
         return
     try:
-        connection.executescript(_FROM_1_TO_2)
-        for stream, time_ms, other in _others(connection):
-            domain = Domain(other.uuid, other.name or "", other.incarnation) if other.uuid else None
-            if other.event is not None:
-                occurrences.store_event(connection, stream, time_ms, domain, other.event)
-            if other.gap is not None:
-                occurrences.store_gap(connection, stream, other.gap)
+        connection.execute("BEGIN IMMEDIATE")
+        for view in _VIEWS:
+            connection.execute(f"DROP VIEW IF EXISTS {view}")
+        if version < 2:  # noqa: PLR2004 - versions are numbers
+            _from_1_to_2(connection)
+        _run(connection, _FROM_2_TO_3)
+        _run(connection, schema.VIEWS)
         connection.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
         connection.execute("COMMIT")
     except BaseException:
@@ -74,13 +84,30 @@ def upgrade(connection: sqlite3.Connection, version: int) -> None:
         raise
 
 
+def _from_1_to_2(connection: sqlite3.Connection) -> None:
+    _run(connection, _FROM_1_TO_2)
+    for stream, time_ms, other in _others(connection):
+        domain = Domain(other.uuid, other.name or "", other.incarnation) if other.uuid else None
+        if other.event is not None:
+            occurrences.store_event(connection, stream, time_ms, domain, other.event)
+        if other.gap is not None:
+            occurrences.store_gap(connection, stream, other.gap)
+
+
+def _run(connection: sqlite3.Connection, script: str) -> None:
+    """Run each statement of a script within the transaction, which executescript() would end."""
+    for statement in script.split(";\n"):
+        connection.execute(statement)
+
+
 def dress_up(connection: sqlite3.Connection, version: int) -> None:
     """Give whoever reads a file of *version* the views of today, on this connection alone. Raises sqlite3.Error.
 
     They have the columns that queries expect. The events and gaps of such a file show once it has been upgraded.
     """
     if version < schema.SCHEMA_VERSION:
-        connection.executescript(_TEMPORARY)
+        today = f"{_LACKING[version]}{schema.VIEWS}"
+        connection.executescript(today.replace("CREATE ", "CREATE TEMP "))
 
 
 def _others(connection: sqlite3.Connection) -> Iterator[tuple[int, int, _Other]]:

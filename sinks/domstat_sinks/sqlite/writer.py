@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import struct
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,15 +15,18 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import Struct
 
 from domstat.model import Batch, Record, Stamp
 from domstat_sinks.sqlite import occurrences, row, schema
 from domstat_sinks.sqlite.bases import Base, Bases
 from domstat_sinks.sqlite.layout import Shape, Shapes, entry_of
 from domstat_sinks.sqlite.numbers import Numbers
-from domstat_sinks.sqlite.rows import keep
+from domstat_sinks.sqlite.rows import Rows, Subject, keep
+from domstat_sinks.sqlite.segments import Segments
 from domstat_sinks.sqlite.stored import Store
 from domstat_sinks.sqlite.upgrade import upgrade
+from domstat_sinks.sqlite.upkeep import Upkeep
 
 BUSY_TIMEOUT_S = 1.0
 """Nobody else writes, but a checkpoint may wait for a reader's last page."""
@@ -40,6 +44,10 @@ CROWD_MAX = 1_000
 """Ticks of one stream that may claim one millisecond: each takes a clock set back to the very same one."""
 
 
+UPKEEP_AGAIN_S = 60.0
+"""After upkeep failed (a full disk, most likely) it is tried again no sooner: ticks come first."""
+
+
 class ForeignFileError(Exception):
     """The file is not a history, or one of a newer version."""
 
@@ -47,8 +55,10 @@ class ForeignFileError(Exception):
 class Writer:
     """The one writing connection."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, log: Any = None) -> None:
         self._path = path
+        self._log = log
+        self._upkeep_after = 0.0
         self._connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_S)
         try:
             self._prepare()
@@ -63,6 +73,7 @@ class Writer:
         self._file = _identity(path)
         self._shapes = Shapes()
         self._numbers = Numbers(self._connection)
+        self._upkeep = Upkeep(self._connection, self._numbers)
         self._forget()
 
     def _prepare(self) -> None:
@@ -98,10 +109,22 @@ class Writer:
                 self._write_batch(batch)
             self._connection.execute("COMMIT")
         except BaseException:
-            self._forget()
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+            self._forget()
+            self._upkeep.forget()
             raise
+        if time.monotonic() >= self._upkeep_after:
+            self._keep_up()
+
+    def _keep_up(self) -> None:
+        """Do a little upkeep. A failure costs nothing of what was written, so it is said and no more."""
+        try:
+            self._upkeep.run()
+        except sqlite3.Error as error:
+            self._upkeep_after = time.monotonic() + UPKEEP_AGAIN_S
+            if self._log is not None:
+                self._log.warning("history_upkeep_failed", error=str(error), again_s=UPKEEP_AGAIN_S)
 
     def close(self) -> None:
         """Close the file; the last one out folds the WAL into it."""
@@ -114,6 +137,9 @@ class Writer:
         """The newest that is stored of each guest: labels, devices, and since when these are so."""
         self._layouts: dict[int, OrderedDict[tuple[Any, ...], tuple[list[Any], list[Shape], int]]] = {}
         self._bases = Bases()
+        self._segments = Segments(self._connection)
+        self._next_id = 0
+        """The number of the next row; 0 until the file has been asked."""
 
     def _write_batch(self, batch: Batch) -> None:
         stream = self._numbers.stream(batch.stream)
@@ -128,30 +154,65 @@ class Writer:
                 occurrences.store(self._connection, stream, record)
 
     def _write_tick(self, stream: int, stamp: Stamp, records: tuple[Record, ...]) -> None:
-        time_ms, head_id = self._place(stream, stamp)
-        if head_id is None:
-            self._insert(stream, msgspec.structs.replace(stamp, time_ms=time_ms), records)
-        else:
-            self._merge(stream, head_id, stamp, records)
-
-    def _place(self, stream: int, stamp: Stamp) -> tuple[int, int | None]:
-        """Find the time under which a tick is stored, and its row if it has come before.
+        """Store a tick, or lay it over what is stored of it; what is sealed stays as it is.
 
         A row of the same time but another stamp is another tick: the clock was set back. Neither may replace the
         other, so the later one moves on by a millisecond. Where only one of both knows its boot it is the same tick.
         """
         for time_ms in range(stamp.time_ms, stamp.time_ms + CROWD_MAX):
-            found = self._connection.execute(
-                "SELECT h.id, h.boot_ns, b.boot_id FROM head h JOIN boot b ON b.id = h.boot_id"
-                " WHERE h.stream = ? AND h.time_ms = ?",
-                (stream, time_ms),
-            ).fetchone()
+            found = self._find(stream, time_ms)
             if found is None:
-                return time_ms, None
-            is_unsure = time_ms == stamp.time_ms and "" in {stamp.boot_id, found[2]}
-            if is_unsure or found[1:] == (stamp.boot_ns, stamp.boot_id):
-                return time_ms, int(found[0])
+                self._add(stream, msgspec.structs.replace(stamp, time_ms=time_ms), records)
+                return
+            is_unsure = time_ms == stamp.time_ms and "" in {stamp.boot_id, found.boot_id}
+            if not is_unsure and (found.boot_ns, found.boot_id) != (stamp.boot_ns, stamp.boot_id):
+                continue
+            if found.subjects is None:
+                self._merge(stream, found.head_id, stamp, records)
+                return
+            records = tuple([record for record in records if _subject_of(record) not in found.subjects])
+            if not records:
+                return
         raise sqlite3.DataError(f"{CROWD_MAX} ticks of one stream at one time")
+
+    def _find(self, stream: int, time_ms: int) -> _Stored | None:
+        """Find the tick that is stored under a time, among head rows and in segments."""
+        found = self._connection.execute(
+            "SELECT h.id, h.boot_ns, b.boot_id, h.id <= s.sealed FROM stream s CROSS JOIN head h ON h.stream = s.id"
+            " JOIN boot b ON b.id = h.boot_id WHERE s.id = ? AND h.time_ms = ?",
+            (stream, time_ms),
+        ).fetchone()
+        if found is not None and not found[3]:
+            return _Stored(*found[:3])
+        covering = self._connection.execute(
+            "SELECT id FROM segment WHERE stream = ? AND end_ms >= ? AND start_ms <= ?", (stream, time_ms, time_ms)
+        ).fetchall()
+        for (segment,) in covering:
+            directory = self._segments.directory(segment)
+            for tick in np.flatnonzero((directory.time_ms == time_ms) & (directory.lead == 0)).tolist():
+                stamp = directory.stamp(tick)
+                return _Stored(0, stamp.boot_ns, stamp.boot_id, directory.subjects_at(tick))
+        if found is None:
+            return None
+        subjects = Rows(self._connection).row(found[0]).layout.subjects
+        return _Stored(found[0], found[1], found[2], frozenset(subjects))
+
+    def _add(self, stream: int, stamp: Stamp, records: Sequence[Record]) -> None:
+        """Write a tick as a row of its own; the first of a slice builds on none of the slice before."""
+        if self._upkeep.ends_slice(stream, stamp.time_ms):
+            self._bases.forget(stream)
+        self._next_id = self._next_id or self._first_free_id()
+        self._insert(stream, stamp, records)
+        self._upkeep.added(stream, self._next_id, stamp.time_ms)
+        self._next_id += 1
+
+    def _first_free_id(self) -> int:
+        """Return a row's number that no tick ever had: they tell the order of ticks, sealed or not."""
+        (last,) = self._connection.execute(
+            "SELECT max((SELECT ifnull(max(id), 0) FROM head), (SELECT ifnull(max(last_id), 0) FROM segment),"
+            " (SELECT ifnull(max(sealed), 0) FROM stream))"
+        ).fetchone()
+        return int(last) + 1
 
     def _insert(self, stream: int, stamp: Stamp, records: Sequence[Record], head_id: int | None = None) -> None:
         """Write records as a new row, or, with *head_id*, in place of that row, which has no base then."""
@@ -167,14 +228,13 @@ class Writer:
         lengths = [len(shape.columns) for shape, _ in packed]
         blob = row.encode(words, lengths, (base.id, base.words) if base else None, extras)
         boot = self._numbers.boot(stamp.boot_id)
-        cursor = self._connection.execute(
+        self._connection.execute(
             "INSERT OR REPLACE INTO head (id, stream, time_ms, boot_ns, boot_id, call_ns, layout, blob)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (head_id, stream, stamp.time_ms, stamp.boot_ns, boot, stamp.call_ns, layout, blob),
+            (head_id or self._next_id, stream, stamp.time_ms, stamp.boot_ns, boot, stamp.call_ns, layout, blob),
         )
         if head_id is None and base is None:
-            assert cursor.lastrowid is not None  # noqa: S101 - a row was inserted
-            self._bases.add(stream, layout, Base(cursor.lastrowid, words))
+            self._bases.add(stream, layout, Base(self._next_id, words))
 
     def _pack(self, record: Record) -> tuple[Shape, bytes]:
         shape = self._shapes.of(record)
@@ -262,6 +322,21 @@ class Writer:
             self._insert(stream, differing.stamp, differing.records, dependent)
         self._bases.forget(stream)
         self._insert(stream, stored.stamp, merged, head_id)
+        self._upkeep.changed(stream)
+
+
+class _Stored(Struct, frozen=True):
+    """A tick that is in the file; *subjects* are those of a sealed one, which is not written any more."""
+
+    head_id: int
+    boot_ns: int
+    boot_id: str
+    subjects: frozenset[Subject] | None = None
+
+
+def _subject_of(record: Record) -> Subject:
+    domain = record.domain
+    return (record.kind, domain.uuid if domain else None, record.pool.name if record.pool else None)
 
 
 def _identity(path: Path) -> tuple[int, int]:

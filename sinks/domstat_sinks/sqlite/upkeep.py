@@ -1,0 +1,181 @@
+"""Upkeep: what a history does between ticks, in steps of a few milliseconds, one piece of work at a time.
+
+Slices are sealed, segments merged, what is doomed is swept away. Nothing is remembered that the file does not say: a
+writer that dies in the middle leaves chunks that are doomed, and the next one begins the piece anew.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+from msgspec import Struct
+
+from domstat_sinks.sqlite import merging
+from domstat_sinks.sqlite.numbers import Numbers
+from domstat_sinks.sqlite.row import DamagedError
+from domstat_sinks.sqlite.sealing import TICKS_MAX, Known, Sealing, Sweeper
+
+SLICE_TICKS = 60
+"""Ticks in a slice at least: as many as follow a base, ten minutes at 10 s."""
+
+SLICE_MS = 300_000
+"""A slice of fewer than ``TICKS_MAX`` ticks ends at a multiple of this, so that a roll-up's span is rarely cut."""
+
+STEP_S = 0.006
+"""Seconds of work after a tick: a fraction of what a commit may take."""
+
+BEHIND = 4
+"""Slices' worth of rows not sealed at which the work is no longer spread: after an import, or an upgrade."""
+
+
+class _Work(Protocol):
+    """A piece of work on one segment, done in steps."""
+
+    stream: int
+    segment: int
+
+    def step(self) -> bool:
+        """Do some; return whether there is more. Raises DamagedError, after which it is given up."""
+
+    def give_up(self) -> None:
+        """Leave what it was about as it is, for good."""
+
+
+class _Stream(Struct):
+    """What is known of a stream's head rows that are not sealed."""
+
+    ticks: int
+    last_id: int
+    last_ms: int
+    due: int = 0
+    """Up to which row they are to be sealed; 0 for none."""
+
+
+class Upkeep:
+    """Keeps one history in shape, on its writing connection."""
+
+    def __init__(self, connection: sqlite3.Connection, numbers: Numbers) -> None:
+        self._connection = connection
+        self._numbers = numbers
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew with what the file says: after a start, and after a failure."""
+        self._work: _Work | None = None
+        self._known = Known(self._connection, self._numbers)
+        self._sweeper = Sweeper(self._connection)
+        self._sweeping = True
+        self._streams = {
+            stream: _Stream(ticks, last_id, last_ms, last_id if ticks >= TICKS_MAX else 0)
+            for stream, ticks, last_id, last_ms in self._connection.execute(
+                "SELECT s.id, count(*), max(h.id), h.time_ms FROM stream s"
+                " CROSS JOIN head h ON h.stream + 0 = s.id AND h.id > s.sealed GROUP BY s.id"
+            )
+        }
+        found = self._connection.execute("SELECT DISTINCT stream FROM segment").fetchall()
+        self._to_merge = {stream for (stream,) in found}
+
+    def ends_slice(self, stream: int, time_ms: int) -> bool:
+        """Tell whether the ticks before one that comes now are a slice; the next row must not build on theirs then."""
+        known = self._streams.get(stream)
+        if known is None or not known.ticks:
+            return False
+        if known.ticks >= TICKS_MAX:
+            is_full = True
+        elif time_ms // merging.DAY_MS != known.last_ms // merging.DAY_MS:
+            is_full = True
+        else:
+            is_full = known.ticks >= SLICE_TICKS and time_ms // SLICE_MS != known.last_ms // SLICE_MS
+        if is_full:
+            known.due, known.ticks = known.last_id, 0
+        return is_full
+
+    def added(self, stream: int, head_id: int, time_ms: int) -> None:
+        """Take note of a new head row."""
+        known = self._streams.get(stream)
+        if known is None:
+            known = self._streams[stream] = _Stream(0, 0, 0)
+        known.ticks, known.last_id, known.last_ms = known.ticks + 1, head_id, time_ms
+
+    def changed(self, stream: int) -> None:
+        """Take note that a head row of a stream was written anew: what was made of the old one is void."""
+        if self._work is not None and self._work.stream == stream and isinstance(self._work, Sealing):
+            self._work = None
+            self._sweeping = True
+
+    def run(self) -> None:
+        """Do what is due, for as long as a step may take. Raises sqlite3.Error; then what the step did is undone."""
+        until = time.monotonic() + STEP_S
+        while self._has_work():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                for _ in self._steps(until):
+                    pass
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                self.forget()
+                raise
+            if time.monotonic() >= until and not self._is_behind():
+                return
+
+    def _steps(self, until: float) -> Iterator[None]:
+        """Do steps until the time is over or nothing is left, at least one."""
+        while self._has_work():
+            self._step()
+            yield
+            if time.monotonic() >= until:
+                return
+
+    def _has_work(self) -> bool:
+        return (
+            self._work is not None
+            or self._sweeping
+            or bool(self._to_merge)
+            or any(known.due for known in self._streams.values())
+        )
+
+    def _is_behind(self) -> bool:
+        return any(known.due and known.ticks > BEHIND * SLICE_TICKS for known in self._streams.values())
+
+    def _step(self) -> None:
+        if self._work is None:
+            self._work = self._next()
+        work = self._work
+        if work is None:
+            self._sweeping = self._sweeper.step(None)
+        elif not self._goes_on(work):
+            self._work = None
+            self._finished(work)
+
+    @staticmethod
+    def _goes_on(work: _Work) -> bool:
+        try:
+            return work.step()
+        except DamagedError:
+            work.give_up()
+            return False
+
+    def _finished(self, work: _Work) -> None:
+        self._to_merge.add(work.stream)
+        self._sweeping = True
+        known = self._streams.get(work.stream)
+        if isinstance(work, Sealing) and known is not None and work.last_id >= known.due:
+            known.due = 0
+
+    def _next(self) -> _Work | None:
+        """Begin the next piece of work."""
+        for stream, known in self._streams.items():
+            if known.due:
+                return Sealing(self._connection, self._known, stream, known.due)
+        while self._to_merge:
+            stream = next(iter(self._to_merge))
+            found = merging.due(self._connection, stream)
+            if found is not None:
+                return merging.Merging(self._connection, stream, *found)
+            self._to_merge.discard(stream)
+        return None
