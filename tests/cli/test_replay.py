@@ -92,7 +92,7 @@ def test_json_lines_come_into_a_history_once_however_often(
 
 def test_standard_input_and_files_may_follow_each_other(config: str, file: Callable[..., str], tmp_path: Path) -> None:
     command = [*COMMAND, "replay", file(lines(ticks(1)[0])), "-", "--to", "a", "--config", config]
-    done = subprocess.run(command, input=lines(*ticks(3)[1:]), capture_output=True, check=False, timeout=60)
+    done = subprocess.run(command, input=lines(*ticks(3)[1:]), capture_output=True, check=False, timeout=180)
     assert (done.returncode, done.stderr) == (0, b'domstat: replayed 6 records of 3 batches into "a"\n')
     assert [at for at, _ in heads(tmp_path)] == [0, 10, 20]
 
@@ -270,7 +270,7 @@ def test_what_an_agent_writes_is_not_written_beside_it(config: str, replay: Repl
 
 def test_a_closed_pipe_ends_it_quietly(config: str, file: Callable[..., str]) -> None:
     command = " ".join([*COMMAND, "replay", file(lines(*ticks(2000))), "--to", "out", "--config", config])
-    done = subprocess.run(["bash", "-c", f"{command} | head -1"], capture_output=True, check=False, timeout=60)
+    done = subprocess.run(["bash", "-c", f"{command} | head -1"], capture_output=True, check=False, timeout=180)
     assert done.stdout == lines(*ticks(1)).splitlines(keepends=True)[0]
     assert done.stderr == b""
 
@@ -309,7 +309,7 @@ def test_on_a_terminal_a_bar_says_how_far_it_is(config: str, file: Callable[...,
     except OSError:  # the other end was closed
         pass
     os.close(main)
-    assert replaying.wait(30) == 0
+    assert replaying.wait(60) == 0
     assert b"records.jsonl" in shown
     assert b"100%" in shown
     assert b"100 records" in shown

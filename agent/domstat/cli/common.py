@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NoReturn, TypeAlias
@@ -13,6 +14,7 @@ from typing import Annotated, NoReturn, TypeAlias
 import typer
 
 from domstat.config import Config, ConfigError, load
+from domstat.text import printable
 
 EXIT_TROUBLE = 1
 """The command ran and could not do it."""
@@ -39,6 +41,22 @@ def load_config(path: Path | None) -> Config:
         return load(path)
     except ConfigError as error:
         fail(EXIT_USAGE, *error.lines)
+
+
+SinceOption: TypeAlias = Annotated[
+    str | None, typer.Option(help='From when on: "2026-11-22T22:15:00Z", or how long ago, such as "2h".')
+]
+UntilOption: TypeAlias = Annotated[str | None, typer.Option(help="Before when, in the same way.")]
+
+
+def moment(option: str, text: str | None, default_ms: int) -> int:
+    """Read what was given to *option* as a time in milliseconds since 1970, or exit saying what is allowed."""
+    from domstat.replay import moment_of
+
+    try:
+        return default_ms if text is None else moment_of(text, time.time_ns() // 1_000_000)
+    except ValueError as error:
+        fail(EXIT_USAGE, f'{option}: found "{printable(text or "")}", expected {error}')
 
 
 def on_stop_signals(stop: Callable[[], None]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -12,7 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from domstat.cli.common import EXIT_TROUBLE, EXIT_USAGE, ConfigOption, fail, leave, load_config, say
+from domstat.cli.common import (
+    EXIT_TROUBLE,
+    EXIT_USAGE,
+    ConfigOption,
+    SinceOption,
+    UntilOption,
+    fail,
+    leave,
+    load_config,
+    moment,
+    say,
+)
 from domstat.config import Config, SinkConfig
 from domstat.history import HasBatches, HasHistory, HistoryError
 from domstat.jsonlines import write_time
@@ -45,10 +55,8 @@ def replay(
     ],
     to: Annotated[str, typer.Option("--to", metavar="SINK", help="Which sink, by its name in the configuration.")],
     config: ConfigOption = None,
-    since: Annotated[
-        str | None, typer.Option(help='From when on: "2026-11-22T22:15:00Z", or how long ago, such as "2h".')
-    ] = None,
-    until: Annotated[str | None, typer.Option(help="Before when, in the same way.")] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     host: Annotated[list[str] | None, typer.Option(help="Only this host's; may be given more than once.")] = None,
     rejected: Annotated[
         Path | None, typer.Option(help="Append what the sink will never take to this file, to be replayed later.")
@@ -188,19 +196,10 @@ def _choose_sink(config: Config, name: str) -> SinkConfig:
 def _span(since: str | None, until: str | None, hosts: list[str] | None) -> Span:
     from domstat.replay import EVER_MS, Span
 
-    since_ms, until_ms = _moment("--since", since, 0), _moment("--until", until, EVER_MS)
+    since_ms, until_ms = moment("--since", since, 0), moment("--until", until, EVER_MS)
     if since_ms >= until_ms:
         fail(EXIT_USAGE, f'--until: found "{until}", expected a time after --since')
     return Span(since_ms, until_ms, frozenset(hosts or ()))
-
-
-def _moment(option: str, text: str | None, default_ms: int) -> int:
-    from domstat.replay import moment_of
-
-    try:
-        return default_ms if text is None else moment_of(text, time.time_ns() // 1_000_000)
-    except ValueError as error:
-        fail(EXIT_USAGE, f'{option}: found "{printable(text or "")}", expected {error}')
 
 
 def _open_letters(stack: ExitStack, path: Path | None) -> BinaryIO | None:

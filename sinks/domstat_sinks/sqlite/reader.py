@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from domstat import history
 from domstat.history import Answer, HistoryError
 from domstat.model import Batch, Value
-from domstat_sinks.sqlite import row, schema, upgrade
+from domstat_sinks.sqlite import info, row, schema, snapshot, upgrade
 from domstat_sinks.sqlite.export import Exporter
 from domstat_sinks.sqlite.layout import I64_MAX
+from domstat_sinks.sqlite.query import Query
 from domstat_sinks.sqlite.stored import Store
+from domstat_sinks.sqlite.unrolled import Unrolled
 
 BUSY_TIMEOUT_S = 5.0
 """Readers wait for nobody in WAL mode, except for a moment while the writer folds its WAL at a clean stop."""
@@ -66,6 +70,10 @@ def register(connection: sqlite3.Connection) -> list[Exception]:
 
     connection.create_function("domstat_value", 3, guarded(store.value), deterministic=True)
     connection.create_function("domstat_rate", 3, guarded(store.rate), deterministic=True)
+    unrolled = Unrolled(connection)
+    connection.create_function("domstat_series", 2, guarded(unrolled.series), deterministic=True)
+    connection.create_function("domstat_samples", 3, guarded(unrolled.samples), deterministic=True)
+    connection.create_function("domstat_rates", 3, guarded(unrolled.rates), deterministic=True)
     return errors
 
 
@@ -75,44 +83,98 @@ def _native(value: Value | None) -> Value | None:
 
 
 class SqlHistory:
-    """A history opened for reading; meets :class:`domstat.history.History` and :class:`domstat.history.HasBatches`."""
+    """A history opened for reading.
+
+    Meets :class:`domstat.history.History`, :class:`domstat.history.HasBatches` and
+    :class:`domstat.history.HasSnapshots`.
+    """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
         self._path = path
+        self._query = Query(connection)
         self._errors = register(connection)
+
+    def hosts(self) -> tuple[history.Host, ...]:
+        """Return all hosts. Raises HistoryError."""
+        with self._explained():
+            return self._query.hosts()
+
+    def guests(self, span: history.Span) -> tuple[history.Guest, ...]:
+        """Return the guests that were seen in a span, by name. Raises HistoryError."""
+        with self._explained():
+            return self._query.guests(span)
+
+    def events(self, span: history.Span) -> Iterator[history.Happening]:
+        """Give what happened in a span, in the order of time. Raises HistoryError."""
+        with self._explained():
+            yield from self._query.events(span)
+
+    def coverage(self, span: history.Span) -> tuple[history.Coverage, ...]:
+        """Say how much of a span each stream has seen. Raises HistoryError."""
+        with self._explained():
+            return self._query.coverage(span)
+
+    def fields(self) -> tuple[history.StoredField, ...]:
+        """Return all fields, by name. Raises HistoryError."""
+        with self._explained():
+            return self._query.fields()
+
+    def read(self, select: history.Select, on_damaged: history.OnDamaged | None = None) -> Iterator[history.Series]:
+        """Give the series that are wanted. Raises HistoryError."""
+        with self._explained():
+            yield from self._query.read(select, on_damaged)
+
+    def quantiles(
+        self, select: history.Select, shares: tuple[float, ...], on_damaged: history.OnDamaged | None = None
+    ) -> Iterator[history.Quantiles]:
+        """Give quantiles of each series. Raises HistoryError."""
+        with self._explained():
+            yield from self._query.quantiles(select, shares, on_damaged)
 
     def sql(self, text: str) -> Answer:
         """Answer one query. Raises HistoryError, also while its rows are read."""
-        try:
+        with self._explained():
             cursor = self._connection.execute(text)
-        except (sqlite3.Error, sqlite3.Warning) as error:
-            raise self._explain(error) from error
         columns = tuple(column[0] for column in cursor.description or ())
         return Answer(columns, self._rows(cursor))
 
+    def info(self) -> history.Info:
+        """Say what the history has, and how large it is. Raises HistoryError."""
+        with self._explained():
+            span = self._query.span()
+            return info.describe(self._connection, self._path, span, self._query.coverage(span))
+
+    def snapshot(self, target: Path) -> int:
+        """Copy the history into a new file and return its bytes. Raises HistoryError, and leaves no file then."""
+        try:
+            return snapshot.take(self._connection, target)
+        except FileExistsError as error:
+            raise HistoryError(f"{target} is there already; name a file that is not") from error
+        except (sqlite3.Error, OSError) as error:
+            raise HistoryError(f"{target}: {getattr(error, 'strerror', None) or error}") from error
+
     def count(self, since_ms: int, until_ms: int) -> int:
         """Return how many ticks, events and gaps there are in a span. Raises HistoryError."""
-        try:
+        with self._explained():
             return Exporter(self._connection).count(since_ms, until_ms)
-        except sqlite3.Error as error:
-            raise self._explain(error) from error
 
     def batches(self, since_ms: int, until_ms: int, on_damaged: Callable[[str], None]) -> Iterator[Batch]:
         """Give these as batches, and *on_damaged* told of what cannot be read. Raises HistoryError."""
-        try:
+        with self._explained():
             yield from Exporter(self._connection).batches(since_ms, until_ms, on_damaged)
-        except sqlite3.Error as error:
-            raise self._explain(error) from error
 
     def _rows(self, cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
-        try:
+        with self._explained():
             for row_ in cursor:  # noqa: UP028 - "yield from" would close the cursor, after its connection
                 yield row_
-        except sqlite3.Error as error:
-            raise self._explain(error) from error
 
-    def _explain(self, error: Exception) -> HistoryError:
-        cause = self._errors.pop() if self._errors else error
-        known = isinstance(cause, (row.DamagedError, sqlite3.Error, sqlite3.Warning))
-        return HistoryError(f"{self._path}: {cause if known else repr(cause)}")
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Make one error of all that reading can come to, which names the file."""
+        try:
+            yield
+        except (sqlite3.Error, sqlite3.Warning, row.DamagedError, OSError) as error:
+            cause = self._errors.pop() if self._errors else error
+            known = isinstance(cause, (row.DamagedError, sqlite3.Error, sqlite3.Warning, OSError))
+            raise HistoryError(f"{self._path}: {cause if known else repr(cause)}") from error

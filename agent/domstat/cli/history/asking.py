@@ -1,0 +1,134 @@
+"""What the commands share: which history is meant, how rows are shown, and what is said of what cannot be read."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from itertools import chain, islice
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+from domstat.cli.common import EXIT_TROUBLE, EXIT_USAGE, fail, load_config, say
+from domstat.config import SinkConfig
+from domstat.history import Answer, HasHistory, History, HistoryError
+from domstat.text import is_terminal, printable
+
+TABLE_ROWS_MAX = 10_000
+"""Rows a table on the screen can have: a table is laid out whole, in memory. JSON and CSV are not limited."""
+
+DAMAGES_SAID_MAX = 20
+"""Lines on what cannot be read; the rest is counted."""
+
+_MESSAGE_MAX = 500
+
+
+class Format(StrEnum):
+    """How the rows are shown."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+SinkOption: TypeAlias = Annotated[
+    str | None, typer.Option(help="Which sink's history; needed where there are several.")
+]
+FormatOption: TypeAlias = Annotated[
+    Format | None, typer.Option(help="Default: table on a terminal, JSON lines in a pipe.")
+]
+
+
+@contextmanager
+def opened(config: Path | None, sink: str | None) -> Iterator[History]:
+    """Open the history that is meant; what goes wrong with it is said, and ends the command."""
+    loaded = load_config(config)
+    chosen = _choose(loaded.sinks, sink)
+    opener: Any = chosen.sink
+    try:
+        with opener.history(chosen.settings, loaded.state_dir) as history:
+            yield history
+    except HistoryError as error:
+        fail(EXIT_TROUBLE, printable(str(error), _MESSAGE_MAX))
+
+
+def _choose(sinks: tuple[SinkConfig, ...], name: str | None) -> SinkConfig:
+    """Choose the sink whose history is meant, or exit saying how to name it."""
+    able = [sink for sink in sinks if isinstance(sink.sink, HasHistory)]
+    named = [sink for sink in able if name in {None, sink.name}]
+    if len(named) == 1:
+        return named[0]
+    names = ", ".join(sink.name for sink in able) or "none"
+    what = f'no sink "{name}" with a history' if name else f"{len(able)} sinks with a history; choose with --sink"
+    fail(EXIT_USAGE, f"{what} (there are: {names})")
+
+
+class Damages:
+    """Says what cannot be read, each thing once, and remembers that there was something."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._said: set[str] = set()
+
+    def note(self, what: str) -> None:
+        """Say *what*, unless it has been said, or too much has."""
+        self.count += 1
+        if what in self._said or len(self._said) > DAMAGES_SAID_MAX:
+            return
+        self._said.add(what)
+        say("and others like it" if len(self._said) > DAMAGES_SAID_MAX else printable(what, _MESSAGE_MAX))
+
+
+def chosen_format(given: Format | None) -> Format:
+    """Return the format to be used."""
+    return given or (Format.TABLE if is_terminal(sys.stdout) else Format.JSON)
+
+
+def show(answer: Answer, shown: Format, *, whole: frozenset[str] = frozenset()) -> None:
+    """Print an answer's rows; in a table the columns in *whole* are never broken over several lines."""
+    if shown is Format.JSON:
+        import msgspec
+
+        encoder = msgspec.json.Encoder(enc_hook=lambda value: value.hex())  # a blob
+        for row in answer.rows:
+            sys.stdout.buffer.write(encoder.encode(dict(zip(answer.columns, map(_plain, row), strict=True))) + b"\n")
+        sys.stdout.flush()
+    elif shown is Format.CSV:
+        csv.writer(sys.stdout).writerows(chain([answer.columns], answer.rows))
+    else:
+        _show_table(answer, whole)
+
+
+def _plain(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _show_table(answer: Answer, whole: frozenset[str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    for name in answer.columns:
+        table.add_column(printable(name), no_wrap=name in whole, overflow="fold")
+    for row in islice(answer.rows, TABLE_ROWS_MAX):
+        table.add_row(*(Text(printable(_cell(value))) for value in row))
+    console = Console()
+    console.print(table)
+    if next(answer.rows, None) is not None:
+        console.print(f"only the first {TABLE_ROWS_MAX} rows; --format csv has them all")
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(_plain(value))
+
+
+def local_time(time_ms: int, form: str = "%Y-%m-%d %H:%M:%S %Z") -> str:
+    """Write a time for a person, in the zone they are in: ``2026-11-22 23:15:04 CET``."""
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(time_ms // 1000, UTC).astimezone().strftime(form)
