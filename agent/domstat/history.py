@@ -295,6 +295,22 @@ class HasBatches(Protocol):
         """
 
 
+class Verified(Struct, frozen=True):
+    """What was looked at and found right: ticks, values, and the rows they are in."""
+
+    ticks: int
+    samples: int
+    rows: int
+
+
+@runtime_checkable
+class HasVerification(Protocol):
+    """A history that can tell whether all of it is as it was written."""
+
+    def verify(self, on_damaged: OnDamaged) -> Verified:
+        """Unpack everything, and tell *on_damaged* what is wrong, and where. Raises HistoryError."""
+
+
 @runtime_checkable
 class HasSnapshots(Protocol):
     """A history that can be copied while it is written."""

@@ -7,6 +7,7 @@ the same way.
 
 from __future__ import annotations
 
+import math
 import re
 import types
 import typing
@@ -21,6 +22,8 @@ T = TypeVar("T")
 StructT = TypeVar("StructT", bound=Struct)
 
 _DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_YEAR_S = 365 * 86_400
+_FOREVER = "forever"
 _SIZE_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _DURATION_MAX_S = 36_500 * 86_400
 _SIZE_MAX_BYTES = 1 << 53
@@ -53,6 +56,26 @@ class Duration(float):
             if self and (self / _DURATION_UNITS[unit]).is_integer():
                 return f"{self / _DURATION_UNITS[unit]:.0f}{unit}"
         return f"{self * 1000:.6f}".rstrip("0").rstrip(".") + "ms"
+
+
+class Retention(Duration):
+    """How long something is kept: a :class:`Duration`, in years too (``"5y"``, of 365 days), or ``"forever"``."""
+
+    allowed = 'a duration such as "12h", "30d" or "5y", or "forever"'
+
+    @classmethod
+    def parse(cls, text: str) -> Retention:
+        """Read a retention. Raises ValueError naming what is allowed."""
+        if text.strip() == _FOREVER:
+            return cls(math.inf)
+        units = _DURATION_UNITS | {"y": _YEAR_S}
+        return cls(_parse(text, units, cls.allowed, least=0.000_001, most=_DURATION_MAX_S))
+
+    def __str__(self) -> str:
+        """Write it as :meth:`parse` reads it."""
+        if math.isinf(self):
+            return _FOREVER
+        return f"{self / _YEAR_S:.0f}y" if (self / _YEAR_S).is_integer() else super().__str__()
 
 
 class Size(int):

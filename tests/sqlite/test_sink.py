@@ -108,7 +108,7 @@ def test_a_file_that_cannot_be_begun_anew_is_tried_again(history: History, monke
     assert history.ask("SELECT count(*) FROM head") == [(1,)]
 
 
-def refuse(_path: Path, _log: object = None) -> None:
+def refuse(*_: object) -> None:
     raise sqlite3.OperationalError("database or disk is full")
 
 

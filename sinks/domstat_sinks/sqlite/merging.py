@@ -108,7 +108,11 @@ class Merging:
         if self._todo:
             field, group = self._todo.pop()
             write_chunks(
-                self._connection, self.segment, group, iter([(field, self._series(field, group))]), joint=False
+                self._connection,
+                self.segment,
+                group,
+                iter([(field, self._series(field, group))]),
+                joint=self._level < LAST,
             )
             return True
         gone = [(item.segment,) for item in self._inputs]
@@ -173,9 +177,12 @@ class Merging:
     def _input(self, item: _Input, member: int, column: int) -> Words:
         """Return a series of an input, whose chunk is unpacked whole: its neighbours are asked for next."""
         key = (item.segment, item.directory.columns[column].field, member // GROUP)
+        place = item.directory.place(member, column)
+        if self._read.chunk(*key).predicted(place):
+            return self._read.words(item.segment, member, column)
         if key not in self._unpacked:
             self._unpacked[key] = self._read.chunk(*key).all_words()
-        return self._unpacked[key][item.directory.place(member, column)]
+        return self._unpacked[key][place]
 
     def _reference(self, name: str, member: int, column: int) -> Words | None:
         """Return what a column is predicted from, where its member has all of that in the same ticks."""

@@ -18,6 +18,7 @@ from domstat_sinks.sqlite.layout import I64_MAX
 from domstat_sinks.sqlite.query import Query
 from domstat_sinks.sqlite.stored import Store
 from domstat_sinks.sqlite.unrolled import Unrolled
+from domstat_sinks.sqlite.verification import verify
 
 BUSY_TIMEOUT_S = 5.0
 """Readers wait for nobody in WAL mode, except for a moment while the writer folds its WAL at a clean stop."""
@@ -153,6 +154,11 @@ class SqlHistory:
             raise HistoryError(f"{target} is there already; name a file that is not") from error
         except (sqlite3.Error, OSError) as error:
             raise HistoryError(f"{target}: {getattr(error, 'strerror', None) or error}") from error
+
+    def verify(self, on_damaged: history.OnDamaged) -> history.Verified:
+        """Unpack and count everything. Raises HistoryError."""
+        with self._explained():
+            return verify(self._connection, on_damaged)
 
     def count(self, since_ms: int, until_ms: int) -> int:
         """Return how many ticks, events and gaps there are in a span. Raises HistoryError."""

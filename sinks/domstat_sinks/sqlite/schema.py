@@ -258,6 +258,9 @@ def chunks_of(segment: int) -> tuple[int, int]:
     return chunk_id(segment, 0, 0), chunk_id(segment + 1, 0, 0) - 1
 
 
+NEW_PRAGMAS = "PRAGMA auto_vacuum = INCREMENTAL;"
+"""What only a file that has nothing in it yet takes: free pages can be given back (:mod:`.retention`)."""
+
 OPEN_PRAGMAS = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = FULL;

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from msgspec import Struct
 
 from domstat_sinks.sqlite import merging
 from domstat_sinks.sqlite.numbers import Numbers
+from domstat_sinks.sqlite.pruning import prune
+from domstat_sinks.sqlite.retention import Bounds, Retention, Shrinking
 from domstat_sinks.sqlite.row import DamagedError
 from domstat_sinks.sqlite.sealing import TICKS_MAX, Known, Sealing, Sweeper
 
@@ -57,13 +59,20 @@ class _Stream(Struct):
 class Upkeep:
     """Keeps one history in shape, on its writing connection."""
 
-    def __init__(self, connection: sqlite3.Connection, numbers: Numbers) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, numbers: Numbers, bounds: Bounds, on_pruned: Callable[[], None]
+    ) -> None:
+        """*on_pruned* is told when layouts have gone, whose numbers nobody may remember then."""
         self._connection = connection
         self._numbers = numbers
+        self._on_pruned = on_pruned
+        self._retention = Retention(connection, bounds)
+        self._shrinking = Shrinking(connection)
         self.forget()
 
     def forget(self) -> None:
         """Begin anew with what the file says: after a start, and after a failure."""
+        self._numbers.forget()
         self._work: _Work | None = None
         self._known = Known(self._connection, self._numbers)
         self._sweeper = Sweeper(self._connection)
@@ -147,10 +156,23 @@ class Upkeep:
             self._work = self._next()
         work = self._work
         if work is None:
-            self._sweeping = self._sweeper.step(None)
+            self._sweeping = self._tidy_up()
         elif not self._goes_on(work):
             self._work = None
             self._finished(work)
+
+    def _tidy_up(self) -> bool:
+        """Do a step of what may as well be done later; return whether there is more."""
+        return self._sweeper.step(None) or self._retention.step() or self._prune() or self._shrinking.step()
+
+    def _prune(self) -> bool:
+        """Remove layouts nobody needs any more, and forget their numbers."""
+        if not prune(self._connection):
+            return False
+        self._known = Known(self._connection, self._numbers)
+        self._numbers.forget()
+        self._on_pruned()
+        return True
 
     @staticmethod
     def _goes_on(work: _Work) -> bool:

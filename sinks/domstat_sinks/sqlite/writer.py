@@ -22,6 +22,7 @@ from domstat_sinks.sqlite import occurrences, row, schema
 from domstat_sinks.sqlite.bases import Base, Bases
 from domstat_sinks.sqlite.layout import Shape, Shapes, entry_of
 from domstat_sinks.sqlite.numbers import Numbers
+from domstat_sinks.sqlite.retention import Bounds
 from domstat_sinks.sqlite.rows import Rows, Subject, keep
 from domstat_sinks.sqlite.segments import Segments
 from domstat_sinks.sqlite.stored import Store
@@ -55,7 +56,7 @@ class ForeignFileError(Exception):
 class Writer:
     """The one writing connection."""
 
-    def __init__(self, path: Path, log: Any = None) -> None:
+    def __init__(self, path: Path, bounds: Bounds | None = None, log: Any = None) -> None:
         self._path = path
         self._log = log
         self._upkeep_after = 0.0
@@ -73,7 +74,7 @@ class Writer:
         self._file = _identity(path)
         self._shapes = Shapes()
         self._numbers = Numbers(self._connection)
-        self._upkeep = Upkeep(self._connection, self._numbers)
+        self._upkeep = Upkeep(self._connection, self._numbers, bounds or Bounds(), self._forget_layouts)
         self._forget()
 
     def _prepare(self) -> None:
@@ -84,12 +85,12 @@ class Writer:
             raise ForeignFileError("this is an SQLite file, but not a history; choose another path")
         if version > schema.SCHEMA_VERSION:
             raise ForeignFileError(f"written by a newer domstat (schema {version}); upgrade domstat to write it")
-        self._connection.executescript(schema.OPEN_PRAGMAS)
         if tables:
+            self._connection.executescript(schema.OPEN_PRAGMAS)
             upgrade(self._connection, version)
         else:
             self._connection.executescript(
-                f"BEGIN IMMEDIATE; {schema.NEW}"
+                f"{schema.NEW_PRAGMAS} {schema.OPEN_PRAGMAS} BEGIN IMMEDIATE; {schema.NEW}"
                 f"PRAGMA application_id = {schema.APPLICATION_ID};"
                 f"PRAGMA user_version = {schema.SCHEMA_VERSION}; COMMIT"
             )
@@ -140,6 +141,9 @@ class Writer:
         self._segments = Segments(self._connection)
         self._next_id = 0
         """The number of the next row; 0 until the file has been asked."""
+
+    def _forget_layouts(self) -> None:
+        self._layouts.clear()
 
     def _write_batch(self, batch: Batch) -> None:
         stream = self._numbers.stream(batch.stream)

@@ -1,0 +1,90 @@
+"""Retention: what is older than it may be, or more than fits, goes; and the file shrinks again.
+
+A segment goes as a whole, the oldest first. Age is counted from the newest tick of its stream, and not more than one
+segment of a stream goes at a time: so a clock that jumps ahead takes little with it before somebody notices.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import time
+
+from msgspec import Struct
+
+EVERY_S = 300.0
+"""Seconds between two looks for what is too old: the day that goes at once had its day."""
+
+SPARE_SHARE = 20
+"""Of so many pages of the file one may be free: ticks to come fill it. More is given back."""
+
+SPARE_PAGES = 1_024
+"""Free pages (4 KiB each) that are never given back: about an hour of 200 guests, sealed."""
+
+SHRINK_PAGES = 128
+"""Pages given back in one step: half a MiB is moved for it at most."""
+
+
+class Bounds(Struct, frozen=True):
+    """How much history is kept: *raw_s* seconds of ticks, and no more than *max_bytes* in all, if that is not None."""
+
+    raw_s: float = math.inf
+    max_bytes: int | None = None
+
+
+class Retention:
+    """Removes what is beyond the bounds, on the writing connection."""
+
+    def __init__(self, connection: sqlite3.Connection, bounds: Bounds) -> None:
+        self._connection = connection
+        self._bounds = bounds
+        self._next = 0.0
+
+    def step(self) -> bool:
+        """Let one segment go if it must; return whether one went. Raises sqlite3.Error."""
+        if self._bounds.max_bytes is not None and self._used_bytes() > self._bounds.max_bytes:
+            return self._drop("SELECT id FROM segment ORDER BY end_ms LIMIT 1", ())
+        if time.monotonic() < self._next or math.isinf(self._bounds.raw_s):
+            return False
+        self._next = time.monotonic() + EVERY_S
+        return self._drop(
+            "SELECT (SELECT g.id FROM segment g WHERE g.stream = s.id AND g.end_ms < ? + ("
+            "  SELECT max(n.end_ms) FROM segment n WHERE n.stream = s.id) ORDER BY g.end_ms LIMIT 1) AS gone"
+            " FROM stream s WHERE gone IS NOT NULL",
+            (-round(self._bounds.raw_s * 1000),),
+        )
+
+    def _drop(self, query: str, parameters: tuple[object, ...]) -> bool:
+        gone = self._connection.execute(query, parameters).fetchall()
+        self._connection.executemany("DELETE FROM segment WHERE id = ?", gone)
+        self._connection.executemany("INSERT INTO doomed VALUES (?)", gone)
+        return bool(gone)
+
+    def _used_bytes(self) -> int:
+        """Return what the file would have without its free pages, and without what is doomed."""
+        pages, free, size = (
+            self._connection.execute(f"PRAGMA {pragma}").fetchone()[0]
+            for pragma in ("page_count", "freelist_count", "page_size")
+        )
+        return int(pages - free) * int(size)
+
+
+class Shrinking:
+    """Gives free pages back to the file system, a few at a time."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        (mode,) = connection.execute("PRAGMA auto_vacuum").fetchone()
+        self._is_able = mode == 2  # incremental; a file of an earlier version is not, and uses its free pages again
+
+    def step(self) -> bool:
+        """Give some back; return whether there is more to give. Raises sqlite3.Error."""
+        if not self._is_able or self._excess() <= 0:
+            return False
+        self._connection.execute(f"PRAGMA incremental_vacuum({SHRINK_PAGES})").fetchall()
+        return self._excess() > 0
+
+    def _excess(self) -> int:
+        (pages,) = self._connection.execute("PRAGMA page_count").fetchone()
+        (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
+        return int(free) - max(int(pages) // SPARE_SHARE, SPARE_PAGES)
