@@ -23,6 +23,8 @@ from domstat_bench import (
     report,
     scale,
     scrape,
+    store,
+    store_table,
     tick,
 )
 from domstat_bench.agent_run import SINKS, BenchError
@@ -75,6 +77,9 @@ def main() -> None:
     encoding.add_argument("--rounds", type=int, default=20, help="rounds measured (default: %(default)s)")
     encoding.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file too")
     encoding.set_defaults(act=_encode)
+    storing = commands.add_parser("store", help="the history beside VictoriaMetrics, Prometheus and InfluxDB")
+    _add_store_options(storing)
+    storing.set_defaults(act=_store)
     arguments = parser.parse_args(_with_default(sys.argv[1:], "tick", {*commands.choices, "-h", "--help"}))
     try:
         figures = arguments.act(arguments)
@@ -97,6 +102,16 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ticks", type=int, default=15, help="ticks measured of each (default: %(default)s)")
     parser.add_argument("--sinks", default=",".join(SINKS), help="the agent's sinks (default: %(default)s)")
     parser.add_argument("--profile", action="store_true", help="say where the time of the replayed ticks goes")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file too")
+
+
+def _add_store_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--guests", type=int, default=200, help="made-up guests (default: %(default)s)")
+    parser.add_argument("--days", type=float, default=7, help="how long they are watched (default: %(default)s)")
+    parser.add_argument("--peers-guests", type=int, default=20, help="guests in other stores (default: %(default)s)")
+    parser.add_argument("--peers-days", type=float, default=7, help="days in other stores (default: %(default)s)")
+    parser.add_argument("--peer", choices=store.PEERS, action="append", help="may be repeated (default: four of them)")
+    parser.add_argument("--quick", action="store_true", help="8 guests and 2 hours, beside VictoriaMetrics alone")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file too")
 
 
@@ -178,6 +193,17 @@ def _encode(arguments: argparse.Namespace) -> dict[str, Any]:
     measured = [encode.run(count, arguments.rounds) for count in arguments.guests or [encode.GUESTS]]
     print(encode.table(measured), flush=True)
     return {"encode": measured}
+
+
+def _store(arguments: argparse.Namespace) -> dict[str, Any]:
+    plan = store.QUICK if arguments.quick else store.plan_of(
+        arguments.guests, arguments.days, arguments.peers_guests, arguments.peers_days, arguments.peer
+    )  # fmt: skip
+    measured = store.run(plan, lambda words: print(f"bench: {words}", file=sys.stderr, flush=True))
+    print(report.heading(measured.head))
+    for table in store_table.tables(measured):
+        print(table, flush=True)
+    return {"store": store.summary(measured)}
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from domstat_lab.servers import program
 
 
 @pytest.fixture(autouse=True)
-def servers() -> None:
+def servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outage, "BEFORE_S", 1.0)
     try:
         program("victoria-metrics")
     except LabError as error:
