@@ -37,7 +37,10 @@ class Numbers:
 
     def stream(self, stream: tuple[str, str]) -> int:
         """Return the number of a stream, (host, collect block)."""
-        find, add = "SELECT id FROM stream WHERE host = ? AND collect = ?", "INSERT INTO stream (host, collect) VALUES (?, ?)"
+        find, add = (
+            "SELECT id FROM stream WHERE host = ? AND collect = ?",
+            "INSERT INTO stream (host, collect) VALUES (?, ?)",
+        )
         return self._remembered(self._streams, stream, lambda: self._find_or_add(find, add, stream))
 
     def boot(self, boot_id: str) -> int:

@@ -1,0 +1,77 @@
+"""Which series are meant: globs over whose they are, their fields and their devices. Pure."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from domstat.catalog import FieldKind, look_up
+from domstat.history import Aggregate, Select
+
+
+class Who(Struct, frozen=True):
+    """A subject of one stream, over all ticks; *name* is that of what has no uuid."""
+
+    stream: int
+    kind: str
+    uuid: str | None
+    name: str | None
+
+
+class Key(Struct, frozen=True):
+    """A series."""
+
+    who: Who
+    field: str
+    device: str | None
+
+
+class Globs:
+    """Several globs, none of them meaning all."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self._matches = re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns) or r"").match
+        self._known: dict[str, bool] = {}
+
+    def have(self, text: str) -> bool:
+        """Whether one of them matches."""
+        known = self._known.get(text)
+        if known is None:
+            known = self._known[text] = self._matches(text) is not None
+        return known
+
+
+class Choice:
+    """What a :class:`~domstat.history.Select` means by its fields, devices and kinds, and by *uuids*, None for all."""
+
+    def __init__(self, select: Select, uuids: set[str] | None) -> None:
+        self._kinds = select.kinds
+        self._uuids = uuids
+        self._fields = Globs(select.fields)
+        self._devices = Globs(select.devices)
+        self._any_device = not select.devices
+        self._only_counters = select.rate or select.aggregate is Aggregate.INCREASE
+        self.wants_everybody = uuids is None and not select.kinds
+
+    def wants(self, who: Who) -> bool:
+        """Whether it is of a subject."""
+        return (self._uuids is None or who.uuid in self._uuids) and (not self._kinds or who.kind in self._kinds)
+
+    def wants_field(self, field: str) -> bool:
+        """Whether it is of a field."""
+        return self._fields.have(field) and (
+            not self._only_counters or look_up(field).kind is FieldKind.COUNTER
+        )
+
+    def wants_device(self, device: str | None) -> bool:
+        """Whether it is of a device, or of what has none."""
+        return self._any_device or (device is not None and self._devices.have(device))
+
+
+def place_of(key: Key) -> tuple[object, ...]:
+    """Return where a series comes among those of its subject: vCPU 10 after vCPU 9."""
+    device = key.device or ""
+    return (key.field, *((1, int(device), "") if device.isdecimal() else (0 if not device else 2, 0, device)))
