@@ -274,8 +274,8 @@ class History(Protocol):
     ) -> Iterator[Quantiles]:
         """Give quantiles of each series' samples, or rates, for shares from 0 to 1; steps do not matter."""
 
-    def sql(self, text: str) -> Answer:
-        """Answer one SQL query over the store's views."""
+    def sql(self, text: str, span: Span = ...) -> Answer:
+        """Answer one SQL query over the store's views, of samples and rates those in *span*; default: all."""
 
     def info(self) -> Info:
         """Say what the store has, and how large it is. May take a while on a large one."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from domstat.history import HistoryError
+from domstat.history import HistoryError, Span
 from domstat.model import Batch, Stamp
-from domstat_sinks.sqlite import SqliteSink, connect, register
+from domstat_sinks.sqlite import SqliteSink, connect, register, upkeep
 from domstat_sinks.sqlite.sink import SqliteSettings
 from records import (
     TIME_MS,
@@ -99,17 +99,18 @@ def test_conditions_are_met_by_indexes(history: History) -> None:
     plan = plan_of(history, "SELECT value FROM samples WHERE field = 'cpu.time' AND host = 'kvm1' AND time_ms > 5")
     assert "time_ms>?" in plan
     assert "(shape=? AND field=?)" in plan
-    assert "segment_time (stream=?)" in plan or "segment_order (stream=?)" in plan
+    assert "segment_time (stream=? AND end_ms>?)" in plan
     scanned = re.findall(r"SCAN (\S+)", plan)
-    assert set(scanned) <= {"m", "j", "(subquery-3)"}, "what functions give and what comes of both halves, no table"
+    assert set(scanned) <= {"d", "j", "(subquery-3)"}, "what functions give and what comes of both halves, no table"
 
 
 @pytest.mark.parametrize("view", ["samples", "rates"])
 def test_neither_a_guest_nor_the_host_is_looked_for_among_all_records_of_a_tick(history: History, view: str) -> None:
     history.write(batch())
-    guests = "layout_record_uuid (uuid=? AND layout=?)"
-    assert guests in plan_of(history, f"SELECT value FROM {view} WHERE uuid = 'x' AND time_ms > 5")
-    assert guests in plan_of(history, f"SELECT value FROM {view} WHERE uuid = 'x' AND kind = 'guest'")
+    for condition in ("time_ms > 5", "kind = 'guest'"):
+        plan = plan_of(history, f"SELECT value FROM {view} WHERE uuid = 'x' AND {condition}")
+        assert "layout_record_uuid (uuid=? AND layout=?)" in plan
+        assert "m USING PRIMARY KEY (segment=?)" in plan
     kinds = "layout_record_kind (kind=? AND layout=?)"
     assert kinds in plan_of(history, f"SELECT value FROM {view} WHERE kind = 'host' AND field = 'host.cpus'")
     assert kinds in plan_of(history, f"SELECT value FROM {view} WHERE kind = 'pool' AND pool = 'x'")
@@ -125,7 +126,8 @@ def test_whatever_is_asked_ticks_are_gone_through_in_their_order(history: Histor
 @pytest.mark.parametrize("view", ["samples", "rates"])
 def test_new_columns_stand_behind_the_old_ones(history: History, view: str) -> None:
     columns = [row[1] for row in history.ask(f"PRAGMA table_info({view})")]
-    assert columns == ["time_ms", "host", "uuid", "domain", "field", "device", "value", "kind", "pool", "collect"]
+    old = ["time_ms", "host", "uuid", "domain", "field", "device", "value", "kind", "pool", "collect"]
+    assert columns == [*old, "day"]
 
 
 def documented_queries() -> list[str]:
@@ -158,3 +160,17 @@ def test_every_query_of_the_documentation_has_an_answer(history: History) -> Non
         [("2026-11-22 22:15:04", "kvm1", "started", "booted", None)],
         [("kvm1", "default", "libvirtd did not answer", 30.0)],
     ]
+
+
+def test_a_connection_may_show_a_span_only_sealed_or_not(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "SLICE_TICKS", 5)
+    monkeypatch.setattr(upkeep, "SLICE_MS", 1)
+    for tick in range(13):
+        time_ms = TIME_MS + 1_000 * tick
+        history.write(batch(guest_record(time_ms=time_ms, extra={"cpu.time": tick}), time_ms=time_ms))
+    for first, last in ((0, 12), (3, 4), (4, 7), (9, 12), (11, 12), (12, 12)):
+        span = Span(TIME_MS + 1_000 * first, TIME_MS + 1_000 * last)
+        connection = connect(history.path, span)
+        found = connection.execute("SELECT value FROM samples WHERE field = 'cpu.time' ORDER BY time_ms").fetchall()
+        assert found == [(tick,) for tick in range(first, last)]
+        connection.close()

@@ -221,6 +221,16 @@ class Directory:
     def _names_of(self) -> dict[int, list[int]]:
         return {}
 
+    @cached_property
+    def subjects(self) -> list[tuple[str, str | None, str | None]]:
+        """Return whose series there are: (kind, uuid, name), one for each name that a member had (see whose)."""
+        return [(self.members[member].kind, self.members[member].uuid, self.names[name]) for member, name in self.whose]
+
+    @cached_property
+    def whose(self) -> list[tuple[int, int]]:
+        """Return each member with each of its names, by their places."""
+        return [(member, name) for member in range(len(self.members)) for name in self.names_of(member)]
+
     def name_at(self, member: int) -> Integers:
         """Return, by layout, the place of the name that a member has in it; -1 where it is not in it."""
         names = np.full(len(self.layouts), -1, dtype=np.int64)

@@ -17,7 +17,7 @@ from domstat_sinks.sqlite import chunk
 from domstat_sinks.sqlite.directory import GROUP, Directory, Index, Integers
 from domstat_sinks.sqlite.prediction import PREDICTED, predict
 from domstat_sinks.sqlite.row import Words
-from domstat_sinks.sqlite.sealing import begin, positions, publish, write_chunks
+from domstat_sinks.sqlite.sealing import begin, positions, publish, retire, write_chunks
 from domstat_sinks.sqlite.segments import Segments
 
 HOUR_MS = 3_600_000
@@ -99,7 +99,7 @@ class Merging:
         self.segment = begin(connection)
 
     def step(self) -> bool:
-        """Write one chunk, or at last publish; return whether there is more to do. Raises sqlite3.Error, DamagedError."""
+        """Write one chunk, or at last publish; return whether there is more. Raises sqlite3.Error, DamagedError."""
         if not self._inputs:
             self._inputs = [_Input(segment, self._read.directory(segment)) for segment in self._segments]
             self._directory = _merged(self._inputs)
@@ -115,9 +115,7 @@ class Merging:
                 joint=self._level < LAST,
             )
             return True
-        gone = [(item.segment,) for item in self._inputs]
-        self._connection.executemany("DELETE FROM segment WHERE id = ?", gone)
-        self._connection.executemany("INSERT INTO doomed VALUES (?)", gone)
+        retire(self._connection, self._segments)
         publish(self._connection, self.segment, self.stream, self._level, self._directory)
         return False
 
@@ -143,7 +141,7 @@ class Merging:
         ]
 
     def _together(self, field: int, group: int, pairs: Sequence[tuple[int, int]]) -> Words | None:
-        """String all series of a chunk together at once, where all inputs have just these, in all their ticks."""
+        """Join all series of a chunk at once, where all inputs have just these, in all their ticks."""
         found = []
         for item in self._inputs:
             own = [(item.members.get(member), item.columns.get(column)) for member, column in pairs]
@@ -157,7 +155,7 @@ class Merging:
         return np.concatenate(found, axis=1) if bool((places[1:] > places[:-1]).all()) else None
 
     def _words(self, member: int, column: int) -> Words:
-        """String together the values of a series."""
+        """Join the values of a series."""
         found, ticks = [], []
         for item in self._inputs:
             own_member, own_column = item.members.get(member), item.columns.get(column)
@@ -203,7 +201,7 @@ class Merging:
             not np.array_equal(directory.ticks_of(member, other), ticks) for other in others
         ):
             return None
-        return predict(name, [self._words(member, other) for other in others])
+        return predict([self._words(member, other) for other in others])
 
 
 def _merged(inputs: Sequence[_Input]) -> Directory:

@@ -15,7 +15,7 @@ PREDICTED = {"cpu.system": ("cpu.time", "cpu.user")}
 """By field, the fields it is predicted from: of the same member and device, with values in the same ticks."""
 
 
-def predict(field: str, parts: Sequence[Words]) -> Words:
-    """Return what is predicted for *field*, from the values of those it is predicted from. Arithmetic modulo 2^64."""
+def predict(parts: Sequence[Words]) -> Words:
+    """Return what is predicted from the values of those it is predicted from. Arithmetic modulo 2^64."""
     total, user = parts
     return total - user

@@ -23,11 +23,14 @@ from domstat_sinks.sqlite.verification import verify
 BUSY_TIMEOUT_S = 5.0
 """Readers wait for nobody in WAL mode, except for a moment while the writer folds its WAL at a clean stop."""
 
+ALL = history.Span()
 
-def connect(path: Path | str) -> sqlite3.Connection:
+
+def connect(path: Path | str, span: history.Span = ALL) -> sqlite3.Connection:
     """Open a history for reading, with its functions: ``connect("history.db").execute("SELECT … FROM rates …")``.
 
-    The connection is read-only and can be used while an agent writes. Raises sqlite3.Error, FileNotFoundError, and
+    The connection is read-only and can be used while an agent writes. ``samples`` and ``rates`` show what is in *span*;
+    less of it is quicker. Raises sqlite3.Error, FileNotFoundError, and
     ValueError for a file that is not a history.
     """
     if not Path(path).exists():
@@ -43,15 +46,15 @@ def connect(path: Path | str) -> sqlite3.Connection:
         upgrade.dress_up(connection, version)
         connection.execute("PRAGMA query_only = ON")
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)  # attaching a file that is not there would make it
-        register(connection)
+        register(connection, span)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def register(connection: sqlite3.Connection) -> list[Exception]:
-    """Register the functions of the views on *connection*, which may be anybody's.
+def register(connection: sqlite3.Connection, span: history.Span = ALL) -> list[Exception]:
+    """Register the functions of the views on *connection*, which may be anybody's; they show what is in *span*.
 
     SQLite tells a caller only that "user-defined function raised exception"; the exceptions themselves are appended
     to the list that is returned.
@@ -71,10 +74,12 @@ def register(connection: sqlite3.Connection) -> list[Exception]:
 
     connection.create_function("domstat_value", 3, guarded(store.value), deterministic=True)
     connection.create_function("domstat_rate", 3, guarded(store.rate), deterministic=True)
-    unrolled = Unrolled(connection)
-    connection.create_function("domstat_series", 2, guarded(unrolled.series), deterministic=True)
-    connection.create_function("domstat_samples", 3, guarded(unrolled.samples), deterministic=True)
-    connection.create_function("domstat_rates", 3, guarded(unrolled.rates), deterministic=True)
+    connection.create_function("domstat_since", 0, lambda: span.since_ms, deterministic=True)
+    connection.create_function("domstat_until", 0, lambda: span.until_ms, deterministic=True)
+    unrolled = Unrolled(connection, span)
+    connection.create_function("domstat_devices", 3, guarded(unrolled.devices), deterministic=True)
+    connection.create_function("domstat_samples", 4, guarded(unrolled.samples), deterministic=True)
+    connection.create_function("domstat_rates", 4, guarded(unrolled.rates), deterministic=True)
     return errors
 
 
@@ -94,6 +99,7 @@ class SqlHistory:
         self._connection = connection
         self._path = path
         self._query = Query(connection)
+        self._shown = ALL
         self._errors = register(connection)
 
     def hosts(self) -> tuple[history.Host, ...]:
@@ -133,9 +139,11 @@ class SqlHistory:
         with self._explained():
             yield from self._query.quantiles(select, shares, on_damaged)
 
-    def sql(self, text: str) -> Answer:
-        """Answer one query. Raises HistoryError, also while its rows are read."""
+    def sql(self, text: str, span: history.Span = ALL) -> Answer:
+        """Answer one query, of what is in *span*. Raises HistoryError, also while its rows are read."""
         with self._explained():
+            if span != self._shown:
+                self._errors, self._shown = register(self._connection, span), span
             cursor = self._connection.execute(text)
         columns = tuple(column[0] for column in cursor.description or ())
         return Answer(columns, self._rows(cursor))

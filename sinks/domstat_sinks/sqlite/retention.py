@@ -12,6 +12,8 @@ import time
 
 from msgspec import Struct
 
+from domstat_sinks.sqlite.sealing import retire
+
 EVERY_S = 300.0
 """Seconds between two looks for what is too old: the day that goes at once had its day."""
 
@@ -55,9 +57,8 @@ class Retention:
         )
 
     def _drop(self, query: str, parameters: tuple[object, ...]) -> bool:
-        gone = self._connection.execute(query, parameters).fetchall()
-        self._connection.executemany("DELETE FROM segment WHERE id = ?", gone)
-        self._connection.executemany("INSERT INTO doomed VALUES (?)", gone)
+        gone = [segment for (segment,) in self._connection.execute(query, parameters).fetchall()]
+        retire(self._connection, gone)
         return bool(gone)
 
     def _used_bytes(self) -> int:

@@ -10,6 +10,13 @@ the same stream and layout, at most ``KEYFRAME_EVERY`` such rows before it, or p
 any row needs at most one other to be read, and a damaged row takes no other with it unless it is a base. A large host's
 tick comes in chunks, each a row with a stamp and a layout of its own; between them lie those of the others.
 
+*Segments.* Head rows are the newest ticks only. Every few minutes those of a stream are *sealed* (:mod:`.sealing`): a
+row of ``segment``, whose *directory* says which ticks it has and whose values they are, and for each field and 64 of
+its members a ``chunk`` with their series. The stream's ``sealed`` is the last tick that is; a head row up to it is only
+there because the next ones follow on from it. Segments of minutes are merged to hours and these to days. A chunk whose
+segment is not there is nobody's, and its segment is in ``doomed``. ``segment_member`` says for SQL what directories
+say: whose series there are. A head row that could not be read when its turn came is in ``damaged``.
+
 *Types.* ``i64``, ``u64``, ``f64``, ``bool``, and ``text``, a reference into the table ``text``. Values above 2^63-1,
 which SQLite's integers cannot hold, come out of the views as text, all digits there.
 
@@ -17,14 +24,15 @@ which SQLite's integers cannot hold, come out of the views as text, all digits t
 
 *Labels and devices* of guests are in ``detail``, a row for each change.
 
-Invariants: exactly one process writes (a lock beside the file); (stream, time_ms) is unique, and so are an event's and
-a gap's keys, so that a batch that comes again replaces itself; every commit is durable (WAL, synchronous=FULL).
+Invariants: exactly one process writes (a lock beside the file); no tick's number is ever another's; a stream's tick is
+in one segment, or is a head row after ``sealed``; (stream, time_ms) is unique, and so are an event's and a gap's keys,
+so that a batch that comes again replaces itself; every commit is durable (WAL, synchronous=FULL).
 
 *Boots.* ``boot_id`` is empty for a tick of which only the wall time is known, since it was read from JSON lines: rates
 to and from it are by wall time, and any tick of its stream that comes with the same time is taken for it.
 
 *Versions.* 2 brought the tables ``event`` and ``gap`` and the views' columns ``kind``, ``pool`` and ``collect``;
-see :mod:`.upgrade` for files of version 1.
+3 brought segments, and tiers of streams. See :mod:`.upgrade` for files of earlier versions.
 """
 
 from __future__ import annotations
@@ -121,16 +129,25 @@ CREATE TABLE segment (
     last_id INTEGER NOT NULL,
     start_ms INTEGER NOT NULL,
     end_ms INTEGER NOT NULL,
+    day TEXT NOT NULL,
     ticks INTEGER NOT NULL,
     samples INTEGER NOT NULL,
     directory BLOB NOT NULL
 );
+CREATE TABLE segment_member (
+    segment INTEGER NOT NULL,
+    place INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    uuid TEXT,
+    name TEXT,
+    PRIMARY KEY (segment, place)
+) WITHOUT ROWID;
 CREATE TABLE chunk (
     id INTEGER PRIMARY KEY,
     blob BLOB NOT NULL
 );
 CREATE TABLE doomed (
-    segment INTEGER PRIMARY KEY
+    segment INTEGER PRIMARY KEY AUTOINCREMENT
 );
 CREATE TABLE damaged (
     id INTEGER PRIMARY KEY,
@@ -196,25 +213,29 @@ makes an event itself; events and gaps by time and by guest."""
 _VIEW = """
 CREATE VIEW {name} AS
 SELECT * FROM (
-    SELECT CAST(j.key AS INTEGER) AS time_ms, s.host AS host, m.value ->> 1 AS uuid,
-        CASE m.value ->> 0 WHEN 'guest' THEN m.value ->> 2 END AS domain,
-        f.name AS field, m.value ->> 3 AS device,
+    SELECT CAST(j.key AS INTEGER) AS time_ms, s.host AS host, m.uuid AS uuid,
+        CASE m.kind WHEN 'guest' THEN m.name END AS domain,
+        f.name AS field, d.value AS device,
         j.value AS value,
-        m.value ->> 0 AS kind, CASE m.value ->> 0 WHEN 'pool' THEN m.value ->> 2 END AS pool, s.collect AS collect
+        m.kind AS kind, CASE m.kind WHEN 'pool' THEN m.name END AS pool, s.collect AS collect,
+        g.day AS day
     FROM stream s
-    CROSS JOIN segment g ON g.stream = s.id
+    CROSS JOIN segment g ON g.stream = s.id AND g.end_ms >= domstat_since() AND g.start_ms < domstat_until()
+    CROSS JOIN segment_member m ON m.segment = g.id
     CROSS JOIN field f
-    CROSS JOIN json_each(domstat_series(g.id, f.id)) m
-    CROSS JOIN json_each({sealed}(g.id, f.id, m.key)) j
+    CROSS JOIN json_each(domstat_devices(g.id, m.place, f.id)) d
+    CROSS JOIN json_each({sealed}(g.id, m.place, f.id, d.key)) j
     WHERE s.tier = 0 {where}
     UNION ALL
     SELECT h.time_ms AS time_ms, s.host AS host, r.uuid AS uuid,
         CASE r.kind WHEN 'guest' THEN r.name END AS domain,
         f.name AS field, c.device AS device,
         {function}(h.id, r.position, c.position) AS value,
-        r.kind AS kind, CASE r.kind WHEN 'pool' THEN r.name END AS pool, s.collect AS collect
+        r.kind AS kind, CASE r.kind WHEN 'pool' THEN r.name END AS pool, s.collect AS collect,
+        strftime('%Y-%m-%d', h.time_ms / 1000, 'unixepoch') AS day
     FROM stream s
     CROSS JOIN head h ON h.stream = s.id AND h.id > s.sealed
+        AND h.time_ms >= domstat_since() AND h.time_ms < domstat_until()
     CROSS JOIN layout_record r ON r.layout = h.layout
     CROSS JOIN (shape_column c JOIN field f ON f.id = c.field) ON c.shape = r.shape
     WHERE s.tier = 0 {where}
@@ -249,7 +270,12 @@ _FIELD_BITS, _GROUP_BITS = 16, 10
 
 
 def chunk_id(segment: int, field: int, group: int) -> int:
-    """Return the number of a chunk: those of one segment are neighbours, and in it those of one field."""
+    """Return the number of a chunk: those of one segment are neighbours, and in it those of one field.
+
+    Raises ValueError for a field or a group beyond those that have numbers.
+    """
+    if field >> _FIELD_BITS or group >> _GROUP_BITS:
+        raise ValueError(f"there is no number for a chunk of field {field} and group {group}")
     return (segment << _FIELD_BITS | field) << _GROUP_BITS | group
 
 

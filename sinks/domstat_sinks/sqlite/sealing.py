@@ -15,13 +15,16 @@ import numpy as np
 
 from domstat.model import Stamp
 from domstat_sinks.sqlite import chunk, row, schema
-from domstat_sinks.sqlite.directory import Directory
+from domstat_sinks.sqlite.directory import EVERYTHING, Directory
 from domstat_sinks.sqlite.numbers import Numbers
 from domstat_sinks.sqlite.rows import LayoutRead, Rows, Subject
 from domstat_sinks.sqlite.slices import LEADS_MAX, Group, Skeleton, Slice, Tick
 
 TICKS_MAX = 512
 """Ticks sealed at once: their values of one group, all fields, are 14 MB at 52 fields."""
+
+ROWS_MAX = TICKS_MAX + 4 * LEADS_MAX
+"""Rows read for a slice: beside its own the leads, their bases, and the bases that rows after the last slice need."""
 
 BASES_SEARCHED = 4_096
 """Rows after a slice that are looked at for the bases they need: those of every layout a stream can keep at work."""
@@ -52,7 +55,6 @@ class Sealing:
         (self._sealed,) = connection.execute("SELECT sealed FROM stream WHERE id = ?", (stream,)).fetchone()
         self._slice = self._load(known.rows, last_id)
         self._directory = self._slice.open(known.skeleton(stream, list(self._slice.layouts.values())))
-        self.last_id = self._slice.ticks[-1].id if self._slice.ticks else self._sealed
         self.segment = begin(connection)
         self._group = 0
 
@@ -102,24 +104,31 @@ class Sealing:
         """Read the slice: what is not sealed yet, and of what is what the first ticks follow on."""
         earlier: list[Tick] = []
         ticks: list[Tick] = []
+        self.last_id = last_id
         found = self._connection.execute(
             "SELECT h.id, h.time_ms, h.boot_ns, b.boot_id, h.call_ns, h.layout, h.blob FROM head h"
             " JOIN boot b ON b.id = h.boot_id WHERE h.stream + 0 = ? AND h.id <= ? ORDER BY h.id LIMIT ?",
-            (self.stream, last_id, TICKS_MAX + 2 * LEADS_MAX),
+            (self.stream, last_id, ROWS_MAX),
         ).fetchall()
+        if len(found) == ROWS_MAX:
+            self.last_id = found[-1][0]
         for head_id, time_ms, boot_ns, boot_id, call_ns, layout_id, blob in found:
+            if len(ticks) == TICKS_MAX:
+                self.last_id = ticks[-1].id
+                break
             try:
                 body = row.open_blob(blob)
                 if body.base:
                     rows.row(body.base)
             except row.DamagedError as error:
-                self._set_aside(head_id, str(error))
+                if head_id > self._sealed:
+                    self._set_aside(head_id, str(error))
                 continue
             tick = Tick(head_id, Stamp(time_ms, boot_ns, boot_id, call_ns), layout_id, rows.layout(layout_id), body)
             (earlier if head_id <= self._sealed else ticks).append(tick)
         wanted = followed(earlier)
         leads = [tick for tick in earlier if tick.id in wanted]
-        return Slice(rows, leads + ticks[:TICKS_MAX], len(leads))
+        return Slice(rows, leads + ticks, len(leads))
 
     def _set_aside(self, head_id: int, reason: str) -> None:
         """Keep a row that cannot be read where :mod:`.recovery` and people find it."""
@@ -149,12 +158,12 @@ class Sealing:
 
 
 def begin(connection: sqlite3.Connection) -> int:
-    """Take a number for a new segment, which is doomed until it is published. Raises sqlite3.Error."""
-    (last,) = connection.execute(
-        "SELECT max((SELECT ifnull(max(id), 0) FROM segment), (SELECT ifnull(max(segment), 0) FROM doomed))"
-    ).fetchone()
-    segment = int(last) + 1
-    connection.execute("INSERT INTO doomed VALUES (?)", (segment,))
+    """Take a number for a new segment, which is doomed until it is published. Raises sqlite3.Error.
+
+    No number is given twice, for readers know directories and chunks by it.
+    """
+    segment = connection.execute("INSERT INTO doomed VALUES (NULL)").lastrowid
+    assert segment is not None  # noqa: S101 - a row was inserted
     return segment
 
 
@@ -166,12 +175,24 @@ def publish(connection: sqlite3.Connection, segment: int, stream: int, level: in
     samples = int(columns[directory.layout_of[own]].sum()) if len(columns) else 0
     connection.execute("DELETE FROM doomed WHERE segment = ?", (segment,))
     connection.execute(
-        "INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, strftime('%Y-%m-%d', ?, 'unixepoch'), ?, ?, ?)",
         (
-            segment, stream, level, int(ids[0]), int(ids[-1]), int(times.min()), int(times.max()), len(own), samples,
-            directory.encode(),
+            segment, stream, level, int(ids[0]), int(ids[-1]), int(times.min()), int(times.max()),
+            int(times.min()) // 1000, len(own), samples, directory.encode(),
         ),
     )  # fmt: skip
+    whose = [(segment, place, *row) for place, row in enumerate(directory.subjects)]
+    connection.executemany("INSERT INTO segment_member VALUES (?, ?, ?, ?, ?)", whose)
+
+
+def retire(connection: sqlite3.Connection, segments: Sequence[int]) -> None:
+    """Make segments ones that do not count any more; their chunks are swept away later. Raises sqlite3.Error."""
+    for statement in (
+        "DELETE FROM segment WHERE id = ?",
+        "DELETE FROM segment_member WHERE segment = ?",
+        "INSERT INTO doomed VALUES (?)",
+    ):
+        connection.executemany(statement, [(segment,) for segment in segments])
 
 
 def write_chunks(
@@ -188,32 +209,47 @@ def write_chunks(
 
 
 def followed(ticks: Sequence[Tick]) -> set[int]:
-    """Return which ticks the next ones follow on: of each subject the last, and before a partial one the last whole."""
+    """Return which ticks the next ones follow on: of each subject the last, and before partial ones the last whole.
+
+    Of partial ones between these only those with other values than the later ones have: a guest that hangs for a day
+    is as partial in all its ticks.
+    """
     wanted: set[int] = set()
-    done: set[Subject] = set()
-    seen: set[int] = set()
+    whole: set[Subject] = set()
+    partial: dict[Subject, set[tuple[str, ...]]] = {}
+    """By subject that no whole record has been found of, which keys its partial ones have."""
+    done: set[int] = set()
+    """The layouts of whose subjects all have been found whole."""
     for tick in reversed(ticks):
-        extras = tick.body.extras
-        if len(wanted) >= LEADS_MAX or (
-            tick.layout_id in seen and not extras and done.issuperset(tick.layout.subjects)
-        ):
+        if len(wanted) >= LEADS_MAX:
+            break
+        if tick.layout_id in done:
             continue
         for position, subject in enumerate(tick.layout.subjects):
-            if subject not in done:
+            if subject in whole:
+                continue
+            extra = tick.body.extras.get(position)
+            if extra is None or extra.partial is None:
+                whole.add(subject)
                 wanted.add(tick.id)
-                extra = extras.get(position)
-                if extra is None or extra.partial is None:
-                    done.add(subject)
-        seen.add(tick.layout_id)
+                continue
+            known, keys = partial.setdefault(subject, set()), tick.layout.shapes[position].keys
+            if keys not in known or extra.anew:
+                known.add(keys)
+                wanted.add(tick.id)
+        if whole.issuperset(tick.layout.subjects):
+            done.add(tick.layout_id)
     return wanted
 
 
 def positions(directory: Directory, member: int, column: int) -> tuple[int, ...]:
-    """Return where in a series its counter begins anew."""
-    breaks = directory.breaks.get((member, column))
+    """Return where in a series, beyond its first value, its counter begins anew."""
+    breaks = [*directory.breaks.get((member, column), ()), *directory.breaks.get((member, EVERYTHING), ())]
     if not breaks:
         return ()
-    return tuple(np.searchsorted(directory.ticks_of(member, column), breaks).tolist())
+    ticks = directory.ticks_of(member, column)
+    found = np.unique(np.searchsorted(ticks, breaks))
+    return tuple(found[(found > 0) & (found < len(ticks))].tolist())
 
 
 class Sweeper:
@@ -226,7 +262,7 @@ class Sweeper:
         self._connection = connection
 
     def step(self, busy: int | None) -> bool:
-        """Delete some; return whether there may be more. *busy* is the segment that is being made. Raises sqlite3.Error."""
+        """Delete some, but of *busy*, which is being made; return whether there may be more. Raises sqlite3.Error."""
         found = self._connection.execute(
             "SELECT segment FROM doomed WHERE segment IS NOT ? ORDER BY segment LIMIT 1", (busy,)
         ).fetchone()

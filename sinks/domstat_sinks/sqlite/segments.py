@@ -49,7 +49,6 @@ class Segments:
         self._chunk_bytes = 0
         self._fields: dict[int, str] = {}
         self._texts: dict[int, str | None] = {}
-        self._series: OrderedDict[tuple[int, int], list[Series]] = OrderedDict()
 
     def directory(self, segment: int) -> Directory:
         """Return a segment's directory. Raises DamagedError."""
@@ -95,21 +94,11 @@ class Segments:
             self._fields.update(self._connection.execute("SELECT id, name FROM field").fetchall())
         return self._fields.get(field, f"field {field}")
 
-    def series(self, segment: int, field: int) -> list[Series]:
-        """Return all series of a field, one for each name that a member had meanwhile."""
-        known = self._series.get((segment, field))
-        if known is None:
-            directory = self.directory(segment)
-            known = [
-                Series(member, column, name)
-                for group in range(directory.groups)
-                for member, column in directory.series(field, group)
-                for name in directory.names_of(member)
-            ]
-            self._series[segment, field] = known
-            if len(self._series) > DIRECTORIES_KEPT:
-                self._series.popitem(last=False)
-        return known
+    def series(self, segment: int, whose: int, field: int) -> list[Series]:
+        """Return the series of a field that a member has under one name: *whose* is its place in Directory.whose."""
+        directory = self.directory(segment)
+        member, name = directory.whose[whose]
+        return [Series(member, column, name) for column in directory.columns_of(member, field)]
 
     def words(self, segment: int, member: int, column: int) -> Words:
         """Return all values of a member's column, those in leads too. Raises DamagedError."""
@@ -131,7 +120,7 @@ class Segments:
                 for other in directory.columns_of(member, field)
             }
             parts.append(self.words(segment, member, places[name, wanted.device]))
-        return predict(self.field(wanted.field), parts)
+        return predict(parts)
 
     def samples(self, segment: int, series: Series) -> tuple[Integers, Words]:
         """Return a series' times and values. Raises DamagedError."""
@@ -160,7 +149,7 @@ class Segments:
         with np.errstate(divide="ignore", invalid="ignore"):
             taken = steps * factor / spans
         taken[(spans <= 0) | fell(column.type, words)] = np.nan
-        rates[1:] = taken
+        rates[1:] = np.nan if column.type is ValueType.TEXT else taken
         anew = [*directory.breaks.get((member, column_), []), *directory.breaks.get((member, EVERYTHING), [])]
         if anew:
             rates[np.isin(ticks, anew)] = np.nan

@@ -8,64 +8,103 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+import numpy as np
 
 from domstat.catalog import ValueType
+from domstat.history import Span
+from domstat_sinks.sqlite.directory import Integers
 from domstat_sinks.sqlite.layout import I64_MAX
-from domstat_sinks.sqlite.row import Words
-from domstat_sinks.sqlite.segments import Segments, Series
+from domstat_sinks.sqlite.segments import Reals, Segments
+
+Values = TypeVar("Values", bound=Any)
 
 
 class Unrolled:
     """The functions that the views call for what is sealed; segments and fields by their numbers."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, span: Span) -> None:
+        self._span = span
         self._segments = Segments(connection)
+        self._times = b""
+        """The times that the template is for: those of all series of a segment, as a rule."""
+        self._template = "{}"
 
-    def series(self, segment: int, field: int) -> str:
-        """Return a field's series as a list: each [kind, uuid, name, device]. Raises DamagedError."""
+    def devices(self, segment: int, whose: int, field: int) -> str:
+        """Return the devices of a member's series of a field, as a list. Raises DamagedError."""
         directory = self._segments.directory(segment)
-        found = []
-        for series in self._segments.series(segment, field):
-            member = directory.members[series.member]
-            name, device = directory.names[series.name], directory.columns[series.column].device
-            found.append((member.kind, member.uuid, name, device))
+        found = [directory.columns[series.column].device for series in self._segments.series(segment, whose, field)]
         return msgspec.json.encode(found).decode()
 
-    def samples(self, segment: int, field: int, place: int) -> str:
+    def samples(self, segment: int, whose: int, field: int, place: int) -> str:
         """Return the values of one of these series by their times. Raises DamagedError."""
-        series = self._segments.series(segment, field)[place]
-        times, words = self._segments.samples(segment, series)
-        return _object(times, self._values(segment, series, words))
-
-    def rates(self, segment: int, field: int, place: int) -> str:
-        """Return the rates of one of these series by their times, where there are any. Raises DamagedError."""
-        times, rates = self._segments.rates(segment, self._segments.series(segment, field)[place])
-        taken = rates == rates  # noqa: PLR0124 - not a number where there is none
-        return _object(times[taken], map(repr, rates[taken].tolist()))
-
-    def _values(self, segment: int, series: Series, words: Words) -> Iterable[str]:
+        series = self._segments.series(segment, whose, field)[place]
+        times, words = self._within(*self._segments.samples(segment, series))
         match self._segments.directory(segment).columns[series.column].type:
             case ValueType.I64:
-                return map(str, words.view("<i8").tolist())
+                return self._object(times, words.view("<i8").tolist())
             case ValueType.F64:
-                return map(_real, words.view("<f8").tolist())
+                return self._reals(times, words.view("<f8"))
             case ValueType.TEXT:
-                return [msgspec.json.encode(self._segments.text(word)).decode() for word in words.tolist()]
+                return self._object(times, [_Json(self._segments.text(word)) for word in words.tolist()])
             case _:
-                return [str(word) if word <= I64_MAX else f'"{word}"' for word in words.tolist()]
+                values: list[Any] = words.tolist()
+                if len(words) and words.max() > I64_MAX:
+                    values = [word if word <= I64_MAX else _Json(str(word)) for word in values]
+                return self._object(times, values)
+
+    def rates(self, segment: int, whose: int, field: int, place: int) -> str:
+        """Return the rates of one of these series by their times, null where there is none. Raises DamagedError."""
+        series = self._segments.series(segment, whose, field)[place]
+        return self._reals(*self._within(*self._segments.rates(segment, series)))
+
+    def _within(self, times: Integers, values: Values) -> tuple[Integers, Values]:
+        """Return what is of the span that is read."""
+        span = self._span
+        if not len(times) or (times.min() >= span.since_ms and times.max() < span.until_ms):
+            return times, values
+        wanted = (times >= span.since_ms) & (times < span.until_ms)
+        return times[wanted], values[wanted]
+
+    def _reals(self, times: Integers, values: Reals) -> str:
+        found: list[Any] = values.tolist()
+        return self._object(times, found if np.isfinite(values).all() else [_finite(value) for value in found])
+
+    def _object(self, times: Integers, values: list[Any]) -> str:
+        """Write times and values as an object; Python writes numbers as JSON has them."""
+        key = times.tobytes()
+        if key != self._times:
+            self._times = key
+            self._template = "{" + ",".join([f'"{time_ms}":%r' for time_ms in times.tolist()]) + "}"
+        return self._template % tuple(values)
 
 
-def _object(times: Any, values: Iterable[str]) -> str:
-    pairs = [f'"{time_ms}":{value}' for time_ms, value in zip(times.tolist(), values, strict=True)]
-    return "{" + ",".join(pairs) + "}"
+class _Json:
+    """A value that is written as JSON."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, value: Any) -> None:
+        self._text = msgspec.json.encode(value).decode()
+
+    def __repr__(self) -> str:
+        return self._text
 
 
-def _real(value: float) -> str:
-    """Write a double so that it is read back exactly; JSON has no infinity, but SQLite reads one from this."""
+class _Literal(_Json):
+    """What JSON has no value for, as SQLite's parser takes it."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+
+_INFINITY, _MINUS_INFINITY, _NULL = _Literal("9e999"), _Literal("-9e999"), _Literal("null")
+
+
+def _finite(value: float) -> Any:
+    """Return a double so that it is read back exactly; JSON has no infinity, but SQLite reads one from 9e999."""
     if math.isfinite(value):
-        return repr(value)
-    return "null" if math.isnan(value) else "9e999" if value > 0 else "-9e999"
+        return value
+    return _NULL if math.isnan(value) else _INFINITY if value > 0 else _MINUS_INFINITY

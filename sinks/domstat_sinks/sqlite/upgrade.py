@@ -23,11 +23,12 @@ DROP INDEX layout_record_uuid;
 {schema.INDEXES}
 """
 
+_COPY_STREAMS = "INSERT INTO stream (id, host, collect) SELECT id, host, collect FROM stream_2;\nDROP TABLE stream_2;\n"
+
 _FROM_2_TO_3 = f"""
 ALTER TABLE stream RENAME TO stream_2;
 {schema.STREAM}
-INSERT INTO stream (id, host, collect) SELECT id, host, collect FROM stream_2;
-DROP TABLE stream_2;
+{_COPY_STREAMS}
 {schema.SEGMENTS}
 {schema.SEGMENT_INDEXES}
 """
@@ -72,7 +73,7 @@ def upgrade(connection: sqlite3.Connection, version: int) -> None:
         connection.execute("BEGIN IMMEDIATE")
         for view in _VIEWS:
             connection.execute(f"DROP VIEW IF EXISTS {view}")
-        if version < 2:  # noqa: PLR2004 - versions are numbers
+        if version < 2:
             _from_1_to_2(connection)
         _run(connection, _FROM_2_TO_3)
         _run(connection, schema.VIEWS)

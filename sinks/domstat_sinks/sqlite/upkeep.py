@@ -40,7 +40,10 @@ class _Work(Protocol):
     segment: int
 
     def step(self) -> bool:
-        """Do some; return whether there is more. Raises DamagedError, after which it is given up."""
+        """Do some; return whether there is more.
+
+        Raises DamagedError for what cannot be read and ValueError for what no chunk can hold; then it is given up.
+        """
 
     def give_up(self) -> None:
         """Leave what it was about as it is, for good."""
@@ -92,9 +95,7 @@ class Upkeep:
         known = self._streams.get(stream)
         if known is None or not known.ticks:
             return False
-        if known.ticks >= TICKS_MAX:
-            is_full = True
-        elif time_ms // merging.DAY_MS != known.last_ms // merging.DAY_MS:
+        if known.ticks >= TICKS_MAX or time_ms // merging.DAY_MS != known.last_ms // merging.DAY_MS:
             is_full = True
         else:
             is_full = known.ticks >= SLICE_TICKS and time_ms // SLICE_MS != known.last_ms // SLICE_MS
@@ -178,7 +179,7 @@ class Upkeep:
     def _goes_on(work: _Work) -> bool:
         try:
             return work.step()
-        except DamagedError:
+        except (DamagedError, ValueError):
             work.give_up()
             return False
 
