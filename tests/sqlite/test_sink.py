@@ -12,7 +12,7 @@ import pytest
 
 from domstat.history import HasHistory, HistoryError
 from domstat.sink import ClaimsFiles, Fatal, Reject, Retry, Sink
-from domstat_sinks.sqlite import SqliteSink, schema, writer
+from domstat_sinks.sqlite import SqliteSink, schema, sink, writer
 from domstat_sinks.sqlite.sink import SqliteSettings
 from records import batch, guest_record
 
@@ -159,3 +159,13 @@ def test_closing_twice_is_closing_once(make_history: Callable[[], History]) -> N
     history = make_history()
     history.sink.close()
     history.sink.close()
+
+
+def test_a_network_file_system_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sink, "network_file_system", lambda _path: "nfs4")
+    history = History(tmp_path / "state")
+    with pytest.raises(Fatal, match=r"history\.db is on a network file system \(nfs4\); choose a path on a disk"):
+        history.open()
+    assert not (tmp_path / "state" / "history.db").exists()

@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 
 from domstat.history import History, HistoryError
 from domstat.model import Batch, Record
+from domstat.mounts import network_file_system
 from domstat.settings import Retention, Size
 from domstat.sink import Fatal, Reject, Retry, SinkContext
 from domstat_sinks.sqlite import reader, writer
@@ -79,6 +80,7 @@ class SqliteSink:
             self._log = context.log
             # Resolved, so that the lock is beside the file itself and not beside a link to it.
             self._path = (context.state_dir / self._settings.path).resolve()
+            _refuse_network(self._path)
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._take_lock(self._path)
             _create_private(self._path)
@@ -151,6 +153,13 @@ class SqliteSink:
 
 _OF_A_VALUE = (OverflowError, UnicodeEncodeError, struct.error, sqlite3.DataError)
 """What comes of values that are too large, or of text that is none; the same every time."""
+
+
+def _refuse_network(path: Path) -> None:
+    """Refuse a file that other machines may have open too: SQLite's WAL is shared by memory, which they do not see."""
+    kind = network_file_system(path)
+    if kind is not None:
+        raise Fatal(f"{path} is on a network file system ({kind}); choose a path on a disk of this machine")
 
 
 def _create_private(path: Path) -> None:
