@@ -10,8 +10,8 @@ MOUNTS = Path("/proc/self/mountinfo")
 
 NETWORK = frozenset(
     {
-        "9p", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4",
-        "ocfs2", "orangefs", "pvfs2", "smb3", "smbfs", "virtiofs",
+        "9p", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs",
+        "nfs4", "ocfs2", "orangefs", "pvfs2", "smb3", "smbfs", "virtiofs",
     }
 )  # fmt: skip
 """File systems that other machines may have mounted too, by their types in /proc/mounts."""
@@ -29,7 +29,7 @@ def network_file_system(path: Path) -> str | None:
     while not there.exists() and there != there.parent:
         there = there.parent
     try:
-        device = os.stat(there).st_dev
+        device = there.stat().st_dev
         lines = MOUNTS.read_text(errors="replace").splitlines()
     except OSError:
         return None
