@@ -19,7 +19,7 @@ from .test_stored import Life
 
 VIEWS = ("samples", "rates")
 PROPERTY = settings(
-    max_examples=20,
+    max_examples=10,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a seed cannot be made smaller
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     deadline=None,

@@ -17,11 +17,10 @@ from domstat_sinks.sqlite import chunk
 from domstat_sinks.sqlite.directory import GROUP, Directory, Index, Integers
 from domstat_sinks.sqlite.prediction import PREDICTED, predict
 from domstat_sinks.sqlite.row import Words
-from domstat_sinks.sqlite.sealing import begin, positions, publish, retire, write_chunks
+from domstat_sinks.sqlite.sealing import DAY_MS, begin, positions, publish, retire, write_chunks
 from domstat_sinks.sqlite.segments import Segments
 
 HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
 
 
 class Level(Struct, frozen=True):
@@ -70,6 +69,10 @@ def _complete_run(found: Sequence[tuple[int, int, int, int]], enough: int) -> li
     return run if len(run) > 1 and ticks >= enough else []
 
 
+CHUNK_BYTES = 4 * 1024 * 1024
+"""Bytes of packed chunks kept while merging: those of one field and group, of all hours of a day."""
+
+
 class _Input:
     """A segment to be merged, and where its members, columns and ticks are in the merged one."""
 
@@ -91,7 +94,7 @@ class Merging:
         self._connection = connection
         self._level = level
         self._segments = segments
-        self._read = Segments(connection)
+        self._read = Segments(connection, CHUNK_BYTES)
         self._inputs: list[_Input] = []
         self._todo: list[tuple[int, int]] = []
         self._unpacked: dict[tuple[int, int, int], list[Words]] = {}

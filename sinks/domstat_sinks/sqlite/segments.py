@@ -42,11 +42,12 @@ class Series(Struct, frozen=True):
 class Segments:
     """Reads segments."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, chunk_bytes: int = CHUNKS_KEPT_BYTES) -> None:
         self._connection = connection
         self._directories: OrderedDict[int, Directory] = OrderedDict()
         self._chunks: OrderedDict[int, tuple[Chunk, int]] = OrderedDict()
         self._chunk_bytes = 0
+        self._chunk_bytes_max = chunk_bytes
         self._fields: dict[int, str] = {}
         self._texts: dict[int, str | None] = {}
 
@@ -84,7 +85,7 @@ class Segments:
             ) from error
         self._chunks[number] = (opened, len(found[0]))
         self._chunk_bytes += len(found[0])
-        while self._chunk_bytes > CHUNKS_KEPT_BYTES and len(self._chunks) > 1:
+        while self._chunk_bytes > self._chunk_bytes_max and len(self._chunks) > 1:
             self._chunk_bytes -= self._chunks.popitem(last=False)[1][1]
         return opened
 
