@@ -20,7 +20,7 @@ def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def line(path: Path, kind: str) -> str:
-    device = os.stat(path).st_dev
+    device = path.stat().st_dev
     place = f"{os.major(device)}:{os.minor(device)}"
     return f"36 35 {place} / /srv/a\\040b rw,relatime shared:1 - {kind} server:/export rw,vers=4.2\n"
 

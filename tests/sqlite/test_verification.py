@@ -21,7 +21,7 @@ def sealed(history: History, monkeypatch: pytest.MonkeyPatch) -> History:
     monkeypatch.setattr(upkeep, "SLICE_TICKS", 5)
     monkeypatch.setattr(upkeep, "SLICE_MS", 1)
     monkeypatch.setattr(upkeep, "STEP_S", 60.0)
-    monkeypatch.setattr(merging, "LEVELS", {1: merging.Level(merging.DAY_MS, 10)})
+    monkeypatch.setattr(merging, "LEVELS", {1: merging.Level(86_400_000, 10)})
     life = Life(3)
     for _ in range(TICKS):
         history.write(*life.tick())
