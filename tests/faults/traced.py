@@ -22,7 +22,7 @@ CALLS = ("pwrite64", "fdatasync", "fsync", "ftruncate", "fallocate", "unlink", "
 
 _CALL = re.compile(r"^\d+ +(\w+)\(", re.MULTILINE)
 
-ENDS_S = 60.0
+ENDS_S = 180.0
 
 
 def need_strace() -> None:
@@ -39,8 +39,10 @@ class Ran(Struct, frozen=True):
     was_killed: bool
 
 
-def traced(arguments: tuple[str, ...], calls: tuple[str, ...], inject: str | None = None) -> Ran:
-    """Run :mod:`.writing` under strace, with what is to be done to its calls.
+def traced(
+    arguments: tuple[str, ...], calls: tuple[str, ...], inject: str | None = None, program: str = "writing"
+) -> Ran:
+    """Run :mod:`.writing`, or another *program* beside it, under strace, with what is to be done to its calls.
 
     *inject* is said of all *calls*, as strace has it: ``signal=SIGKILL:when=3``. Each call is counted by itself, and
     in each thread.
@@ -48,7 +50,7 @@ def traced(arguments: tuple[str, ...], calls: tuple[str, ...], inject: str | Non
     names = ",".join(calls)
     command = ["strace", "-f", "-qq", "-e", "signal=none", "-e", f"trace={names}", "-o", "/dev/stderr"]
     command += [] if inject is None else ["-e", f"inject={names}:{inject}"]
-    command += [sys.executable, "-B", "-m", "faults.writing", *arguments]
+    command += [sys.executable, "-B", "-m", f"faults.{program}", *arguments]
     done = subprocess.run(
         command,
         env=os.environ | {"PYTHONPATH": str(TESTS)},

@@ -339,8 +339,8 @@ def test_a_codec_of_the_future_is_named_and_damages_no_other_series() -> None:
 
 
 def test_more_than_a_chunk_may_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="4097 series"):
-        chunk.encode([Series(ValueType.U64, array([1]))] * 4097, joint=True)
+    with pytest.raises(ValueError, match="65537 series"):
+        chunk.encode([Series(ValueType.U64, array([1]))] * 65537, joint=True)
     monkeypatch.setattr(chunk, "COUNT_MAX", 3)
     with pytest.raises(ValueError, match="4 values"):
         chunk.encode([Series(ValueType.U64, array([1, 2, 3, 4]))], joint=False)

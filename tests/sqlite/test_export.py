@@ -13,11 +13,12 @@ from msgspec.structs import replace
 
 from domstat.history import HasBatches, HistoryError
 from domstat.model import Batch, Kind, Record, Stamp
-from domstat_sinks.sqlite import SqliteSink, export
+from domstat_sinks.sqlite import SqliteSink, export, merging, sealed, segments
 from domstat_sinks.sqlite.export import Exporter
 from domstat_sinks.sqlite.sink import SqliteSettings
 from records import INTERVAL_MS, TIME_MS, UUID, batch, event_record, gap_record, guest_record, host_record
 
+from . import sealings
 from .conftest import History
 from .test_stored import Life
 
@@ -172,3 +173,85 @@ def test_a_history_that_cannot_be_read_says_so(history: History) -> None:
 def test_a_clock_that_was_set_back_takes_nothing_into_a_span_that_is_not_in_it(history: History) -> None:
     history.write(*(at(time_ms, guest_record(time_ms=time_ms)) for time_ms in (1000, 9000, 2000)))
     assert times(exported(history, 0, 5000)) == [1000, 2000]
+
+
+# While a history is being sealed.
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slices of five ticks, windows of two, and no chunk that is remembered."""
+    sealings.make_small(monkeypatch)
+    monkeypatch.setattr(sealed, "WINDOW_VALUES", 4)
+    monkeypatch.setattr(segments.Segments.__init__, "__defaults__", (1,))
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("taken", range(12))
+def test_whoever_is_at_it_when_ticks_are_sealed_and_merged_has_each_once(history: History, taken: int) -> None:
+    sealings.write_each(history, sealings.numbers(0, 12))
+    begun = Exporter(history.reader()).batches(0, EVER_MS, pytest.fail)
+    found = [next(begun) for _ in range(taken)]
+    sealings.write_each(history, sealings.numbers(12, 43))
+    assert merging.LAST in sealings.levels(history)
+    found += begun
+    assert times(found) == [sealings.at_ms(number) for number in range(len(found))]
+    assert len(found) >= 12
+
+
+@pytest.mark.usefixtures("small")
+def test_whoever_is_at_it_while_ticks_are_sealed_step_by_step_has_each_once(history: History) -> None:
+    sealings.write_alone(history, *sealings.numbers(0, 12))
+    begun = Exporter(history.reader()).batches(0, EVER_MS, pytest.fail)
+    found = [next(begun)]
+    for number in range(12, 60):
+        sealings.write_alone(history, sealings.steady(number))
+        for _ in range(3):
+            sealings.step(history)
+        found.append(next(begun))
+    found += begun
+    assert times(found) == [sealings.at_ms(number) for number in range(60)]
+
+
+@pytest.mark.usefixtures("small")
+def test_ticks_that_are_sealed_between_two_looks_are_not_passed_over(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealings.write_alone(history, *sealings.numbers(0, 12))
+    whole = Exporter._page
+
+    def page(exporter: Exporter, *arguments: Any) -> Any:
+        sealings.rest(history)
+        return whole(exporter, *arguments)
+
+    monkeypatch.setattr(Exporter, "_page", page)
+    assert times(exported(history)) == [sealings.at_ms(number) for number in range(12)]
+
+
+@pytest.mark.usefixtures("small")
+def test_a_segment_that_is_gone_with_its_ticks_is_no_damage(history: History) -> None:
+    sealings.write_each(history, sealings.numbers(0, 23))
+    begun = Exporter(history.reader()).batches(0, EVER_MS, pytest.fail)
+    found = [next(begun) for _ in range(3)]
+    plain = sqlite3.connect(history.path)
+    plain.executescript("DELETE FROM segment; DELETE FROM chunk")
+    plain.close()
+    found += begun
+    assert times(found)[:3] == [sealings.at_ms(number) for number in range(3)]
+    assert times(found)[-3:] == [sealings.at_ms(number) for number in range(20, 23)]
+
+
+@pytest.mark.usefixtures("small")
+def test_ticks_are_counted_whether_sealed_or_not(history: History) -> None:
+    sealings.write_each(history, sealings.numbers(0, 23))
+    exporter = Exporter(history.reader())
+    assert exporter.count(0, EVER_MS) == 23
+    assert exporter.count(sealings.at_ms(21), EVER_MS) == 2
+    assert exporter.count(0, sealings.at_ms(0)) == 0
+
+
+@pytest.mark.usefixtures("small")
+def test_a_span_of_what_is_sealed_has_what_is_in_it(history: History) -> None:
+    sealings.write_each(history, sealings.numbers(0, 23))
+    span = (sealings.at_ms(7), sealings.at_ms(13))
+    assert times(exported(history, *span)) == [sealings.at_ms(number) for number in range(7, 13)]

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domstat.model import Batch, Partial, Record, Stamp, Value, key_of, stamp_of
-from domstat_sinks.sqlite import schema
+from domstat_sinks.sqlite import schema, sealing
 from domstat_sinks.sqlite.stored import Store
 from records import (
     TIME_MS,
@@ -26,7 +26,9 @@ from records import (
     sleeper_record,
 )
 
+from . import sealings
 from .conftest import History
+from .sealings import make_small, write_each
 
 OTHER = "6a2f41a3-c54c-4a5e-9b5b-3e0f0c9d8a12"
 
@@ -365,3 +367,145 @@ def test_labels_of_a_time_gone_by_are_not_taken_for_the_newest(history: History)
     history.write(titled(1000, "x"), titled(3000, "z"), titled(1500, "y"), titled(4000, "y"))
     rows = history.ask("SELECT time_ms, labels ->> 'title' FROM detail ORDER BY 1")
     assert rows == [(1000, "x"), (1500, "y"), (3000, "z"), (4000, "y")]
+
+
+# --- ticks that come again when they are sealed
+
+
+@pytest.fixture
+def sealed(history: History, monkeypatch: pytest.MonkeyPatch) -> History:
+    """A history of twelve steady ticks of two guests, ten of which are sealed and merged."""
+    make_small(monkeypatch)
+    write_each(history, sealings.numbers(0, 12))
+    assert sealings.levels(history) == [1]
+    return history
+
+
+def test_what_is_sealed_and_comes_again_changes_nothing(sealed: History) -> None:
+    before = sealings.said(sealed)
+    rows = sealings.query(sealed, "SELECT id FROM head")
+    for _ in range(2):
+        write_each(sealed, sealings.numbers(0, 12))
+        assert sealings.said(sealed) == before
+        assert sealings.query(sealed, "SELECT id FROM head") == rows
+        sealings.again(sealed)
+
+
+def test_values_that_are_sealed_are_not_overwritten(sealed: History) -> None:
+    before = sealings.said(sealed)
+    other = [sealings.tick(number, sealings.guest("a", cpu_time=7, state_state=5)) for number in range(10)]
+    write_each(sealed, other)
+    assert sealings.said(sealed) == before
+
+
+def test_somebody_new_at_a_time_that_is_sealed_is_added_a_millisecond_on_and_once(sealed: History) -> None:
+    late = sealings.tick(3, sealings.guest("a", cpu_time=7), sealings.guest("late", cpu_time=5))
+    for _ in range(3):
+        write_each(sealed, [late])
+    assert sealed.ask("SELECT time_ms, value FROM samples WHERE uuid = 'late'") == [(sealings.at_ms(3) + 1, 5)]
+    assert sealed.ask("SELECT count(*) FROM samples WHERE uuid = 'a' AND field = 'cpu.time'") == [(12,)]
+    write_each(sealed, sealings.numbers(12, 34))
+    before = sealings.said(sealed)
+    write_each(sealed, [late])
+    assert sealings.said(sealed) == before, "when it is sealed itself too"
+    later = sealings.tick(3, sealings.guest("later", cpu_time=6), *late.records)
+    write_each(sealed, [later, later])
+    found = sealed.ask("SELECT uuid, time_ms FROM samples WHERE uuid LIKE 'late%' ORDER BY 1")
+    assert found == [("late", sealings.at_ms(3) + 1), ("later", sealings.at_ms(3) + 2)]
+
+
+def test_a_clock_set_back_over_sealed_times_overwrites_nothing(sealed: History) -> None:
+    back = [
+        sealings.tick(number, sealings.guest("a", cpu_time=number), time_ms=sealings.at_ms(number - 12))
+        for number in range(12, 34)
+    ]
+    write_each(sealed, back)
+    write_each(sealed, back)
+    found = [one.stamp.time_ms for one in sealings.exported(sealed.reader())]
+    assert found == sorted(found[:12]) + [sealings.at_ms(number - 12) + (number < 24) for number in range(12, 34)]
+    assert len({*found}) == 34
+
+
+def test_a_tick_of_an_unknown_boot_is_the_sealed_one_of_its_time(sealed: History) -> None:
+    before = sealings.said(sealed)
+    write_each(sealed, (sealings.tick(n, sealings.guest("a", cpu_time=1), boot="") for n in range(10)))
+    assert sealings.said(sealed) == before
+
+
+def test_an_empty_tick_that_is_sealed_comes_again_as_itself(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_small(monkeypatch)
+    batches = [sealings.tick(number) for number in range(12)]
+    write_each(history, batches)
+    write_each(history, batches)
+    assert len(sealings.exported(history.reader())) == 12
+
+
+def test_the_first_row_of_a_slice_builds_on_none_of_the_slice_before(sealed: History) -> None:
+    store = Store(sealed.reader())
+    assert (store.base_of(11), store.base_of(12)) == (0, 11)
+
+
+# --- damage in the way of ticks
+
+
+def test_a_damaged_directory_holds_no_tick_up_and_what_comes_again_is_there_again(sealed: History) -> None:
+    sealings.spoil(sealed, "segment", "directory", sealings.query(sealed, "SELECT id FROM segment")[0][0], -1)
+    sealings.again(sealed)
+    write_each(sealed, sealings.numbers(0, 34))
+    found, damaged = sealings.readable(sealed)
+    assert sorted(one.stamp.time_ms for one in found) == [sealings.at_ms(number) for number in range(34)]
+    assert len(damaged) == 1
+
+
+def test_a_row_that_cannot_be_read_is_written_anew_when_it_comes_again(history: History) -> None:
+    write_each(history, sealings.numbers(0, 4))
+    sealings.spoil(history, "head", "blob", 3, -1)
+    sealings.again(history)
+    write_each(history, sealings.numbers(0, 4))
+    found = [one.stamp.time_ms for one in sealings.exported(history.reader())]
+    assert sorted(found) == [sealings.at_ms(number) for number in range(4)]
+
+
+def test_a_row_is_laid_over_though_one_after_it_cannot_be_read(history: History) -> None:
+    write_each(history, sealings.numbers(0, 4))
+    sealings.spoil(history, "head", "blob", 3, -1)
+    sealings.again(history)
+    write_each(history, [sealings.tick(0, sealings.guest("a", cpu_time=7))])
+    found, damaged = sealings.readable(history)
+    assert [one.stamp.time_ms for one in found] == [sealings.at_ms(number) for number in (0, 1, 3)]
+    assert found[0].records[0].params == {"cpu.time": 7}
+    assert len(damaged) == 1
+
+
+def test_a_row_set_aside_is_written_anew_when_it_comes_again(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_small(monkeypatch)
+    monkeypatch.setattr(sealing, "BASES_SEARCHED", 0)
+    sealings.write_alone(history, *sealings.numbers(0, 6))
+    for number in range(1, 6):
+        sealings.spoil(history, "head", "blob", number, -1)
+    sealings.rest(history)
+    assert sealings.count(history, "SELECT count(*) FROM damaged") == 5
+    write_each(history, sealings.numbers(0, 23))
+    found = sorted(one.stamp.time_ms for one in sealings.exported(history.reader()))
+    assert found == [sealings.at_ms(number) for number in range(23)]
+
+
+# --- values that are not what they were
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[True, 5, False, 2], [0.5, 2**60 + 1, True, -0.0], [1, True, "x", 2], [2**64 - 1, -1, True, 0.1]],
+    ids=str,
+)
+def test_nothing_is_packed_as_what_it_is_not(history: History, values: list[Value]) -> None:
+    for number, value in enumerate(values):
+        history.write(sealings.tick(number, sealings.with_params(sealings.guest(), {"odd": value})))
+    assert [one.records[0].params["odd"] for one in sealings.exported(history.reader())] == values
+
+
+def test_what_is_no_number_is_a_double_too(history: History) -> None:
+    history.write(sealings.tick(0, sealings.with_params(sealings.guest(), {"odd": float("nan"), "odder": 1})))
+    (params,) = [one.records[0].params for one in sealings.exported(history.reader())]
+    assert params["odd"] != params["odd"]
+    assert params["odder"] == 1

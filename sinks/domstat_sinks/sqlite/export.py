@@ -94,7 +94,10 @@ class Exporter:
             try:
                 for tick in self._sealed.ticks(found[0], after, since_ms, until_ms):
                     yield tick.id, self._whole_sealed(stream, tick)
+                    after = tick.id
             except row.DamagedError as error:
+                if not self._is_there(found[0]):
+                    continue  # its ticks are in the one that it was merged into, unless they have expired
                 on_damaged(str(error))
             after = found[1]
 
@@ -106,6 +109,9 @@ class Exporter:
             (stream, after, since_ms, until_ms),
         ).fetchone()
         return found
+
+    def _is_there(self, segment: int) -> bool:
+        return self._connection.execute("SELECT 1 FROM segment WHERE id = ?", (segment,)).fetchone() is not None
 
     def _page(
         self, stream: int, after: int, since_ms: int, until_ms: int, on_damaged: OnDamaged

@@ -39,7 +39,7 @@ class Column(Struct, frozen=True, array_like=True):
 class Shape:
     """The columns of a record, with what packs its values."""
 
-    __slots__ = ("columns", "packer", "reals", "texts")
+    __slots__ = ("columns", "flags", "packer", "reals", "texts")
 
     def __init__(self, columns: tuple[Column, ...]) -> None:
         self.columns = columns
@@ -47,11 +47,18 @@ class Shape:
         self.texts = [i for i, column in enumerate(columns) if column.type is ValueType.TEXT]
         """The columns whose values are references to texts."""
         self.reals = [i for i, column in enumerate(columns) if column.type is ValueType.F64]
+        self.flags = [i for i, column in enumerate(columns) if column.type is ValueType.BOOL and not _is_flag(column)]
+        """The columns of booleans whose next value may be something else, for all that the catalogue knows."""
 
     @property
     def digest(self) -> bytes:
         """Tell this shape from every other, in every file."""
         return digest(self.columns)
+
+
+def _is_flag(column: Column) -> bool:
+    field = look_up(column.field)
+    return field.known and field.type is ValueType.BOOL
 
 
 class Entry(Struct, frozen=True):

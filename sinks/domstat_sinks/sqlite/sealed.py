@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from domstat.catalog import FieldKind, ValueType, look_up
 from domstat.model import Domain, Figures, Kind, Moment, Pool, Record, Stamp, Value, key_of
-from domstat_sinks.sqlite.directory import Directory
-from domstat_sinks.sqlite.row import Extra, Words
+from domstat_sinks.sqlite.directory import EVERYTHING, Directory
+from domstat_sinks.sqlite.row import DamagedError, Extra, Words
 from domstat_sinks.sqlite.segments import Segments, spans_ns, values_of
 
 WINDOW_VALUES = 1_000_000
@@ -57,6 +57,8 @@ class SealedTicks:
         places = np.flatnonzero(wanted).tolist()
         if not places:
             return
+        if stream is None:
+            raise DamagedError(f"segment {segment} is missing")
         per_tick = max(sum(len(shape) for shape in directory.shapes), 1)
         size = max(WINDOW_VALUES // per_tick, 1)
         for start in range(places[0], places[-1] + 1, size):
@@ -76,7 +78,9 @@ class SealedTicks:
             )
             since = max(first - 1, 0)
             spans = spans_ns(directory, member, there[since:last]).tolist()
-            window.spans[member] = dict(zip(there[since + 1 : last].tolist(), spans, strict=True))
+            anew = directory.breaks.get((member, EVERYTHING), ())
+            since_before = zip(there[since + 1 : last].tolist(), spans, strict=True)
+            window.spans[member] = {at: span for at, span in since_before if at not in anew}
             shapes = {shape for _, _, shape in placements}
             for column in sorted({int(column) for shape in shapes for column in directory.shapes[shape]}):
                 self._take(segment, window, member, column)

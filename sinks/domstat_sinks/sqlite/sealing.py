@@ -23,6 +23,9 @@ from domstat_sinks.sqlite.slices import LEADS_MAX, Group, Skeleton, Slice, Tick
 TICKS_MAX = 512
 """Ticks sealed at once: their values of one group, all fields, are 14 MB at 52 fields."""
 
+DAY_MS = 86_400_000
+"""A segment has ticks of one day, in UTC."""
+
 ROWS_MAX = TICKS_MAX + 4 * LEADS_MAX
 """Rows read for a slice: beside its own the leads, their bases, and the bases that rows after the last slice need."""
 
@@ -113,7 +116,7 @@ class Sealing:
         if len(found) == ROWS_MAX:
             self.last_id = found[-1][0]
         for head_id, time_ms, boot_ns, boot_id, call_ns, layout_id, blob in found:
-            if len(ticks) == TICKS_MAX:
+            if len(ticks) == TICKS_MAX or (ticks and time_ms // DAY_MS != ticks[0].stamp.time_ms // DAY_MS):
                 self.last_id = ticks[-1].id
                 break
             try:

@@ -17,7 +17,7 @@ from domstat.catalog import FieldKind, look_up
 from domstat.model import Moment, Stamp, moment_within
 from domstat.rates import Baseline, Breaks, advance
 from domstat_sinks.sqlite import row
-from domstat_sinks.sqlite.directory import EVERYTHING, GROUP, Column, Directory, Index, Integers, members_of
+from domstat_sinks.sqlite.directory import EVERYTHING, GROUP, Column, Directory, Index, Integers, Member, members_of
 from domstat_sinks.sqlite.layout import unpack
 from domstat_sinks.sqlite.numbers import Numbers
 from domstat_sinks.sqlite.row import Words
@@ -64,6 +64,8 @@ class Skeleton:
         field_names = {numbers.field(c.field): c.field for shape in self.shapes for c in shape.columns}
         self.is_counter = [look_up(field_names[c.field]).kind is FieldKind.COUNTER for c in self.columns]
         """By column."""
+        self.others = _incarnations(self.members)
+        """By member, the other incarnations of the same guest."""
         self.places: dict[tuple[int, int], tuple[Integers, list[int]]] = {}
         """By layout and group, where each series' word is, and in which parts (see :meth:`Slice.group`)."""
 
@@ -178,10 +180,23 @@ class Slice:
             places.setdefault(member, []).append(place)
         for member, own in places.items():
             ticks = self.directory.ticks_of(member)
-            if not self.directory.lead[ticks[0]]:
-                self.directory.breaks[member, EVERYTHING] = [int(ticks[0])]
+            anew = self._begins(member, ticks)
+            if anew:
+                self.directory.breaks[member, EVERYTHING] = anew
             if member in fallen or self._is_irregular(member):
                 self._take_breaks(member, ticks, group, own)
+
+    def _begins(self, member: int, ticks: Integers) -> list[int]:
+        """Return the ticks at which all of a member begins anew: the first, and where it was another one meanwhile.
+
+        An incarnation comes back where older ticks come after newer ones.
+        """
+        begins = set() if self.directory.lead[ticks[0]] else {int(ticks[0])}
+        for other in self._skeleton.others.get(member, ()):
+            theirs = self.directory.ticks_of(other)
+            before = np.searchsorted(theirs, ticks)
+            begins.update(ticks[1:][before[1:] > before[:-1]].tolist())
+        return sorted(begins)
 
     def _fallen(self, group: Group) -> set[int]:
         """Return the members a counter of which falls, or has no value in some tick of the slice."""
@@ -204,17 +219,20 @@ class Slice:
         place_of = {group.series[place][1]: place for place in places}
         positions = {layout: (position, shape) for layout, position, shape in self.directory.placements[member]}
         baseline: Baseline | None = None
+        last: dict[str, int] = {}
+        """By key its last column, another one when its type changes."""
         whole = self.directory.breaks.get((member, EVERYTHING), [])
         for tick in ticks.tolist():
             position, shape = positions[int(self.directory.layout_of[tick])]
             columns = self.directory.shapes[shape].tolist()
             bits = [int(group.values[place_of[column], tick]) for column in columns]
-            rates, baseline = self._advance(baseline, tick, position, shape, bits)
-            if self.directory.lead[tick] or tick in whole:
-                continue
-            for column, key in zip(columns, self._skeleton.shapes[shape].keys, strict=True):
-                if self._skeleton.is_counter[column] and key not in rates:
-                    self.directory.breaks.setdefault((member, column), []).append(tick)
+            rates, baseline = self._advance(None if tick in whole else baseline, tick, position, shape, bits)
+            own = dict(zip(self._skeleton.shapes[shape].keys, columns, strict=True))
+            if not (self.directory.lead[tick] or tick in whole):
+                for key, column in own.items():
+                    if self._skeleton.is_counter[column] and (key not in rates or last.get(key) != column):
+                        self.directory.breaks.setdefault((member, column), []).append(tick)
+            last.update(own)
 
     def _advance(
         self, baseline: Baseline | None, tick: int, position: int, shape: int, bits: list[int]
@@ -231,5 +249,14 @@ class Slice:
         return moment_within(self.ticks[tick].stamp, layout.guests_before[position], layout.guests or 1)
 
 
-_ANY_TEXT: dict[int, str] = defaultdict(str)
+def _incarnations(members: Sequence[Member]) -> dict[int, list[int]]:
+    """Return, for each member that its guest has others beside, these others."""
+    alike: dict[Any, list[int]] = defaultdict(list)
+    for place, member in enumerate(members):
+        alike[member.kind, member.uuid, member.name, member.occurrence].append(place)
+    return {one: [other for other in same if other != one] for same in alike.values() if len(same) > 1 for one in same}
+
+
+_ANY_TEXT: dict[int, Any] = defaultdict(int)
+"""Stands for what texts say: a counter that is one, against all the catalogue says, counts nothing."""
 _NOTHING = row.Extra()

@@ -90,13 +90,19 @@ class Store:
         return self._rows.row(head_id).body.base
 
     def dependents(self, head_id: int) -> Iterator[int]:
-        """Name the rows that are differences to this one."""
+        """Name the rows that are differences to this one, but for those that cannot be read anyway."""
         following = self._connection.execute(
             "SELECT id FROM head WHERE layout = (SELECT layout FROM head WHERE id = ?1)"
             " AND stream = (SELECT stream FROM head WHERE id = ?1) AND id > ?1 ORDER BY id LIMIT ?2",
             (head_id, schema.KEYFRAME_EVERY * 2),
         ).fetchall()
-        return (other for (other,) in following if self.base_of(other) == head_id)
+        return (other for (other,) in following if self._builds_on(other, head_id))
+
+    def _builds_on(self, head_id: int, base: int) -> bool:
+        try:
+            return self.base_of(head_id) == base
+        except row.DamagedError:
+            return False
 
     def _record(self, at: HeadRow, position: int, about: dict[str, Any]) -> Record:
         entry = at.layout.entries[position]

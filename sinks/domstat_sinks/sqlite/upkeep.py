@@ -18,7 +18,7 @@ from domstat_sinks.sqlite.numbers import Numbers
 from domstat_sinks.sqlite.pruning import prune
 from domstat_sinks.sqlite.retention import Bounds, Retention, Shrinking
 from domstat_sinks.sqlite.row import DamagedError
-from domstat_sinks.sqlite.sealing import TICKS_MAX, Known, Sealing, Sweeper
+from domstat_sinks.sqlite.sealing import DAY_MS, TICKS_MAX, Known, Sealing, Sweeper
 
 SLICE_TICKS = 60
 """Ticks in a slice at least: as many as follow a base, ten minutes at 10 s."""
@@ -95,7 +95,7 @@ class Upkeep:
         known = self._streams.get(stream)
         if known is None or not known.ticks:
             return False
-        if known.ticks >= TICKS_MAX or time_ms // merging.DAY_MS != known.last_ms // merging.DAY_MS:
+        if known.ticks >= TICKS_MAX or time_ms // DAY_MS != known.last_ms // DAY_MS:
             is_full = True
         else:
             is_full = known.ticks >= SLICE_TICKS and time_ms // SLICE_MS != known.last_ms // SLICE_MS

@@ -122,7 +122,7 @@ class Writer:
         """Do a little upkeep. A failure costs nothing of what was written, so it is said and no more."""
         try:
             self._upkeep.run()
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 - whatever it comes to, it has been taken back, and ticks come first
             self._upkeep_after = time.monotonic() + UPKEEP_AGAIN_S
             if self._log is not None:
                 self._log.warning("history_upkeep_failed", error=str(error), again_s=UPKEEP_AGAIN_S)
@@ -172,7 +172,7 @@ class Writer:
             if not is_unsure and (found.boot_ns, found.boot_id) != (stamp.boot_ns, stamp.boot_id):
                 continue
             if found.subjects is None:
-                self._merge(stream, found.head_id, stamp, records)
+                self._merge(stream, found.head_id, msgspec.structs.replace(stamp, time_ms=time_ms), records)
                 return
             records = tuple([record for record in records if _subject_of(record) not in found.subjects])
             if not records:
@@ -180,7 +180,7 @@ class Writer:
         raise sqlite3.DataError(f"{CROWD_MAX} ticks of one stream at one time")
 
     def _find(self, stream: int, time_ms: int) -> _Stored | None:
-        """Find the tick that is stored under a time, among head rows and in segments."""
+        """Find the tick that is stored under a time, among head rows and in segments; none that cannot be read."""
         found = self._connection.execute(
             "SELECT h.id, h.boot_ns, b.boot_id, h.id <= s.sealed FROM stream s CROSS JOIN head h ON h.stream = s.id"
             " JOIN boot b ON b.id = h.boot_id WHERE s.id = ? AND h.time_ms = ?",
@@ -192,13 +192,19 @@ class Writer:
             "SELECT id FROM segment WHERE stream = ? AND end_ms >= ? AND start_ms <= ?", (stream, time_ms, time_ms)
         ).fetchall()
         for (segment,) in covering:
-            directory = self._segments.directory(segment)
+            try:
+                directory = self._segments.directory(segment)
+            except row.DamagedError:
+                continue
             for tick in np.flatnonzero((directory.time_ms == time_ms) & (directory.lead == 0)).tolist():
                 stamp = directory.stamp(tick)
                 return _Stored(0, stamp.boot_ns, stamp.boot_id, directory.subjects_at(tick))
         if found is None:
             return None
-        subjects = Rows(self._connection).row(found[0]).layout.subjects
+        try:
+            subjects = Rows(self._connection).row(found[0]).layout.subjects
+        except row.DamagedError:
+            return None
         return _Stored(found[0], found[1], found[2], frozenset(subjects))
 
     def _add(self, stream: int, stamp: Stamp, records: Sequence[Record]) -> None:
@@ -250,12 +256,16 @@ class Writer:
 
     def _values(self, record: Record, shape: Shape) -> Iterable[Any]:
         """Return the values as they are packed. Raises struct.error where packing would change one silently."""
-        if not shape.texts and not shape.reals:
+        if not shape.texts and not shape.reals and not shape.flags:
             return record.figures.values
         values: list[Any] = list(record.figures.values)
         for position in shape.reals:
-            if isinstance(values[position], str) or float(values[position]) != values[position]:
+            value = values[position]
+            if isinstance(value, str) or (isinstance(value, int) and float(value) != value):
                 raise struct.error("no number that a double holds")
+        for position in shape.flags:
+            if not isinstance(values[position], bool):
+                raise struct.error("no boolean")
         for position in shape.texts:
             if not isinstance(values[position], str):
                 raise struct.error("no text")
@@ -307,14 +317,22 @@ class Writer:
     def _merge(self, stream: int, head_id: int, stamp: Stamp, records: Sequence[Record]) -> None:
         """Lay *records* over the stored row: one that comes again replaces itself, the others stay.
 
+        A row that cannot be read is written anew as if it were not there.
+
         Its stamp stays too, unless it has no boot and *stamp* does. The row may be the base of later ones; these are
         written anew, plain, before it changes.
         """
         store = Store(self._connection)
-        stored = store.batch(head_id)
+        try:
+            stored = store.batch(head_id)
+        except row.DamagedError:
+            self._upkeep.changed(stream)
+            self._add(stream, stamp, records)
+            return
         if stamp.boot_id and not stored.stamp.boot_id:
             known = (stamp.boot_ns, self._numbers.boot(stamp.boot_id), stamp.call_ns, head_id)
             self._connection.execute("UPDATE head SET boot_ns = ?, boot_id = ?, call_ns = ? WHERE id = ?", known)
+            self._upkeep.changed(stream)
             stored = msgspec.structs.replace(stored, stamp=stamp)
         fresh = {(record.kind, record.subject): record for record in records}
         merged = [fresh.pop((record.kind, record.subject), record) for record in stored.records]

@@ -1,0 +1,254 @@
+"""Slices: head rows as segments have them, and where counters begin anew, as the stream's own function says."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+from msgspec.structs import replace
+
+from domstat.model import Batch, Partial, Record, Value
+from domstat_sinks.sqlite import merging
+from domstat_sinks.sqlite.directory import EVERYTHING
+from domstat_sinks.sqlite.numbers import Numbers
+from domstat_sinks.sqlite.rows import Rows
+from domstat_sinks.sqlite.sealing import Known
+from domstat_sinks.sqlite.segments import Segments
+from domstat_sinks.sqlite.slices import Skeleton
+
+from .conftest import History
+from .sealings import (
+    at_ms,
+    exported,
+    guest,
+    levels,
+    make_small,
+    numbers,
+    pool,
+    query,
+    said,
+    same_sealed_or_not,
+    sealed_and_plain,
+    steady,
+    tick,
+    with_params,
+    write_alone,
+    write_each,
+)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_small(monkeypatch)
+
+
+def counting(params: list[dict[str, Value]]) -> list[Batch]:
+    """Make ticks in which one guest has these parameters in turn."""
+    return [tick(number, with_params(guest(), its)) for number, its in enumerate(params)]
+
+
+# Where counters begin anew.
+
+
+def test_a_counter_that_falls_takes_its_device_with_it_and_no_other(make_history: Callable[[], History]) -> None:
+    def params(number: int) -> dict[str, Value]:
+        since = number % 7
+        return {
+            "block.rd.bytes[vda]": 100 * since,
+            "block.wr.bytes[vda]": 1000 * number,
+            "block.wr.bytes[vdb]": 500 * number,
+            "cpu.time": 10 * number,
+        }
+
+    history = same_sealed_or_not(make_history, counting([params(number) for number in range(43)]))
+    found = history.ask("SELECT count(*) FROM rates WHERE field = 'block.wr.bytes' AND device = 'vda'")
+    assert found == [(42 - 6,)]
+
+
+def test_cpu_time_that_falls_takes_everything_with_it(make_history: Callable[[], History]) -> None:
+    every: list[dict[str, Value]] = [{"cpu.time": number % 9, "net.rx.bytes[m]": 7 * number} for number in range(43)]
+    history = same_sealed_or_not(make_history, counting(every))
+    assert history.ask("SELECT count(*) FROM rates WHERE field = 'net.rx.bytes'") == [(42 - 4,)]
+
+
+def test_a_counter_that_is_gone_for_a_while_begins_anew(make_history: Callable[[], History]) -> None:
+    every: list[dict[str, Value]] = [{"cpu.time": number, "net.rx.bytes[m]": 7 * number} for number in range(43)]
+    for number in range(4, 43, 6):
+        del every[number]["net.rx.bytes[m]"]
+    same_sealed_or_not(make_history, counting(every))
+
+
+def test_a_device_that_is_plugged_anew_begins_anew_though_nothing_fell(make_history: Callable[[], History]) -> None:
+    batches = [
+        tick(
+            number,
+            with_params(
+                replace(guest(), anew=("vda",) if number % 5 == 2 else None),
+                {"cpu.time": number, "block.rd.bytes[vda]": 3 * number},
+            ),
+        )
+        for number in range(43)
+    ]
+    same_sealed_or_not(make_history, batches)
+
+
+def test_another_incarnation_begins_anew_and_so_does_one_that_comes_back(make_history: Callable[[], History]) -> None:
+    batches = [tick(number, guest(id=(1, 2, 1)[number // 3 % 3], cpu_time=100 * number)) for number in range(43)]
+    history = same_sealed_or_not(make_history, batches)
+    (segment,) = query(history, "SELECT id FROM segment ORDER BY first_id LIMIT 1")[0]
+    breaks = Segments(history.reader()).directory(segment).breaks
+    assert breaks[0, EVERYTHING] == [0, 6, 15], "3 and 12 are the other one's"
+
+
+def test_what_an_incarnation_lacks_when_it_comes_back_is_not_taken_from_before(
+    make_history: Callable[[], History],
+) -> None:
+    batches = []
+    for number in range(43):
+        its: dict[str, Value] = {"cpu.time": 10 * number, "block.rd.bytes[vda]": 30 * number}
+        hangs = number % 5 == 2
+        if hangs:
+            del its["block.rd.bytes[vda]"]
+        partial = Partial(("block",)) if hangs else None
+        incarnation = 2 if number % 5 == 1 else 1
+        batches.append(tick(number, with_params(replace(guest(id=incarnation), partial=partial), its)))
+    same_sealed_or_not(make_history, batches)
+
+
+def test_negative_counters_fall_too(make_history: Callable[[], History]) -> None:
+    every: list[dict[str, Value]] = [
+        {"cpu.time": number, "block.rd.bytes[vda]": 5 - number % 4 * 4, "block.wr.bytes[vda]": number}
+        for number in range(43)
+    ]
+    same_sealed_or_not(make_history, counting(every))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_changes_its_type_has_all_its_values_and_no_rate_that_is_wrong(
+    make_history: Callable[[], History], seed: int
+) -> None:
+    chance = random.Random(seed)
+    kinds: list[Value] = [5, 7, 2**63 + 5, 2**63 - 7, 0.5, 8.25, 2**64 - 1, -3, -9, 12, 2**60 + 1]
+    every: list[dict[str, Value]] = [
+        {"cpu.time": chance.choice(kinds), "odd": chance.choice([*kinds, "x", True])} for _ in range(43)
+    ]
+    sealed, plain = sealed_and_plain(make_history, counting(every))
+    (samples, rates, _), (samples_before, rates_before, _) = said(sealed), said(plain)
+    assert samples == samples_before
+    assert set(rates) <= set(rates_before)
+    assert [one.records[0].params for one in exported(sealed.reader())] == every
+    assert max(levels(sealed)) == merging.LAST
+
+
+def test_a_counter_that_is_a_text_holds_nothing_up(history: History) -> None:
+    write_each(history, counting([{"cpu.time": "soon" if number % 3 else number} for number in range(43)]))
+    assert max(levels(history)) == merging.LAST
+    found = history.ask("SELECT value FROM samples ORDER BY time_ms")
+    assert [value for (value,) in found[:4]] == [0, "soon", "soon", 3]
+    assert history.ask("SELECT * FROM rates WHERE time_ms < ?", at_ms(40)) == []
+
+
+# Who is where.
+
+
+def test_a_guest_that_is_renamed_is_found_under_both_names_each_at_its_time(
+    make_history: Callable[[], History],
+) -> None:
+    names = ["old"] * 8 + ["new"] * 9 + ["old"] * 4 + ["newest"] * 22
+    batches = [tick(number, guest("a", name, cpu_time=number)) for number, name in enumerate(names)]
+    history = same_sealed_or_not(make_history, batches)
+    found = history.ask("SELECT domain FROM samples ORDER BY time_ms")
+    assert [name for (name,) in found] == names
+
+
+def test_what_is_in_a_tick_twice_is_there_twice(make_history: Callable[[], History]) -> None:
+    batches = [tick(number, guest(cpu_time=number), guest(cpu_time=9 * number), pool("p")) for number in range(43)]
+    sealed, plain = sealed_and_plain(make_history, batches)
+    assert said(sealed)[0] == said(plain)[0]
+    found = [[record.params for record in one.records] for one in exported(sealed.reader())]
+    assert found == [[record.params for record in one.records] for one in batches]
+
+
+def test_a_tick_with_nobody_in_it_is_a_tick(make_history: Callable[[], History]) -> None:
+    batches = [steady(number) if number % 4 else tick(number) for number in range(43)]
+    history = same_sealed_or_not(make_history, batches)
+    assert [len(one.records) for one in exported(history.reader())] == [0 if n % 4 == 0 else 2 for n in range(43)]
+    nobody = [tick(number) for number in range(43)]
+    assert query(same_sealed_or_not(make_history, nobody), "SELECT sum(samples) FROM segment") == [(0,)]
+
+
+def test_records_without_values_keep_their_places(make_history: Callable[[], History]) -> None:
+    hung = replace(guest("b"), partial=Partial(("block",), 3.0))
+    batches = [tick(number, guest(cpu_time=number), hung, guest("c")) for number in range(43)]
+    history = same_sealed_or_not(make_history, batches)
+    assert [record.partial for record in exported(history.reader())[0].records] == [
+        None,
+        Partial(("block",), 3.0),
+        None,
+    ]
+
+
+def test_more_guests_than_a_group_has_are_sealed_and_merged(
+    make_history: Callable[[], History], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_small(monkeypatch, slice_ticks=3, levels=(6, 9))
+    everybody = [f"g{number}" for number in range(300)]
+
+    def some(number: int) -> list[str]:
+        return [uuid for place, uuid in enumerate(everybody) if (place + number) % 50]
+
+    history = same_sealed_or_not(make_history, [steady(number, *some(number)) for number in range(13)])
+    assert query(history, "SELECT count(DISTINCT id & 1023) FROM chunk") == [(5,)]
+
+
+def test_a_large_hosts_tick_in_parts_is_as_many_ticks(make_history: Callable[[], History]) -> None:
+    parts: list[Batch] = []
+    for number in range(12):
+        for part in range(4):
+            guests = [guest(f"g{part}-{place}", cpu_time=100 * number + place) for place in range(3)]
+            parts.append(tick(number, *guests, time_ms=at_ms(number) + 7 * part))
+    history = same_sealed_or_not(make_history, parts)
+    assert history.ask("SELECT count(*) FROM rates") == [(11 * 12,)]
+
+
+def test_guests_change_places_and_nobody_is_taken_for_another(make_history: Callable[[], History]) -> None:
+    chance = random.Random(4)
+
+    def shuffled(number: int) -> list[Record]:
+        records = [guest(uuid, cpu_time=1000 * ord(uuid) + number) for uuid in "abcdefgh"]
+        chance.shuffle(records)
+        return records
+
+    same_sealed_or_not(make_history, [tick(number, *shuffled(number)) for number in range(43)])
+
+
+# What is shared.
+
+
+def test_slices_with_the_same_layouts_share_what_they_know(history: History) -> None:
+    write_alone(history, *numbers(0, 3), steady(3, "a"))
+    reader = history.reader()
+    known, read = Known(reader, Numbers(reader)), Rows(reader)
+    both, one = read.layout(1), read.layout(2)
+    first = known.skeleton(1, [both])
+    assert known.skeleton(1, [both]) is first
+    assert known.skeleton(2, [both]) is not first
+    assert known.skeleton(1, [both, one]) is not first
+    assert len(known._skeletons) == 2
+
+
+def test_a_skeleton_has_each_member_column_and_name_once(history: History) -> None:
+    write_alone(history, steady(0), steady(1, "b", "a"), tick(2, guest("a", "new", cpu_time=3), guest("a", cpu_time=4)))
+    reader = history.reader()
+    read = Rows(reader)
+    skeleton = Skeleton([read.layout(number) for number in (1, 2, 3)], Numbers(reader))
+    assert [(member.uuid, member.occurrence) for member in skeleton.members] == [("a", 0), ("b", 0), ("a", 1)]
+    assert skeleton.names == ["a", "b", "new"]
+    assert [len(shape) for shape in skeleton.columns_of_shapes] == [2, 1]
+    assert [layout.tolist() for layout in skeleton.layouts] == [
+        [[0, 0, 0], [1, 0, 1]],
+        [[1, 0, 1], [0, 0, 0]],
+        [[0, 1, 2], [2, 1, 0]],
+    ]
+    assert skeleton.is_counter == [True, False]
