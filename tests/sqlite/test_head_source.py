@@ -12,27 +12,29 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domstat.catalog import FieldKind, look_up
-from domstat.history import OnDamaged, Span
+from domstat.history import OnDamaged, Select, Span
 from domstat.model import Batch, Stamp, Value, key_of
 from domstat_sinks.sqlite import steps
+from domstat_sinks.sqlite.choosing import Choice, Key
 from domstat_sinks.sqlite.head_source import HeadSource
 from domstat_sinks.sqlite.row import DamagedError
-from domstat_sinks.sqlite.source import Column, Extent, Key
+from domstat_sinks.sqlite.source import Column, Extent, Wanted
+from domstat_sinks.sqlite.ticks import Boots
 from records import guest_record, host_record
 
 from .conftest import History
 from .test_stored import Life, rates_said
 
 EVER = Span()
+EVERYTHING = Choice(Select(), None)
 U64_MAX = (1 << 64) - 1
 
 
 def columns_of(history: History, span: Span = EVER, on_damaged: OnDamaged | None = None) -> dict[str, Column]:
     """Return all columns, by uuid (where it has one) and key."""
-    source = HeadSource(history.reader())
-    seen = list(source.seen(1, span))
-    keys = list({Key(one.who, column.field, column.device): None for one in seen for column in one.columns})
-    found = source.columns(keys, span, increases=True, on_damaged=on_damaged)
+    source = HeadSource(history.reader(), Boots())
+    keys = list(dict(source.found(1, span, EVERYTHING, None)))
+    found = source.columns(keys, Wanted(span=span, increases=True), on_damaged)
     return {f"{column.key.who.uuid or ''}:{key_of(column.key.field, column.key.device)}": column for column in found}
 
 
@@ -87,18 +89,17 @@ def test_a_new_incarnation_has_no_rate_although_its_counter_is_higher(history: H
     for i, id_ in enumerate((1, 1, 2, 2)):
         history.write(tick(i, {"cpu.time": i * 10**9}, ids=(id_,)))
     column = columns_of(history)["u0:cpu.time"]
-    assert column.anew.tolist() == [True, False, True, False]
-    assert column.incarnation == 2
+    assert column.anew.tolist() == [0, 2]
 
 
 def test_a_fall_of_one_counter_begins_its_device_anew_also_for_who_asks_for_another(history: History) -> None:
     for i, reads in enumerate((5, 6, 0, 1)):
         history.write(tick(i, {"cpu.time": i, "block.rd.bytes[vda]": reads, "block.wr.bytes[vda]": i}))
-    source = HeadSource(history.reader())
-    (seen,) = source.seen(1, EVER)
+    source = HeadSource(history.reader(), Boots())
+    (seen,) = source.seen(1, EVER, None)
     wanted = [Key(seen.who, "block.wr.bytes", "vda")]
-    (column,) = source.columns(wanted, EVER, increases=True, on_damaged=None)
-    assert column.anew.tolist() == [True, False, True, False]
+    (column,) = source.columns(wanted, Wanted(span=EVER, increases=True), None)
+    assert column.anew.tolist() == [0, 2]
 
 
 def test_the_sample_before_the_span_is_there_for_the_first_rate_and_not_inside(history: History) -> None:
@@ -106,8 +107,8 @@ def test_the_sample_before_the_span_is_there_for_the_first_rate_and_not_inside(h
         history.write(tick(i, {"cpu.time": i * 10**10, "vcpu.current": i}))
     column = columns_of(history, Span(1_020_000, 1_040_000))["u0:cpu.time"]
     assert column.values.tolist() == [10**10, 2 * 10**10, 3 * 10**10]
-    assert column.inside.tolist() == [False, True, True]
-    assert column.anew.tolist() == [True, False, False]
+    assert column.ticks.inside.tolist() == [False, True, True]
+    assert column.anew.tolist() == [0]
 
 
 def test_values_of_every_type_are_exact(history: History) -> None:
@@ -141,7 +142,7 @@ def test_ticks_after_a_clock_was_set_back_follow_in_their_order(history: History
     assert column.values.tolist() == [0, 10**9, 2 * 10**9, 3 * 10**9]
     assert steps.increases_of(column).rates("cpu.time").values.tolist() == [0.1, 0.1, 0.1]
     later = columns_of(history, Span(1_000_000, 1_020_000))["u0:cpu.time"]
-    assert later.values[later.inside].tolist() == [0, 10**9]
+    assert later.values[later.ticks.inside].tolist() == [0, 10**9]
 
 
 def damage(history: History, number: int) -> None:
@@ -175,7 +176,7 @@ def test_without_the_row_before_the_span_there_is_no_first_rate(history: History
     damage(history, 2)
     told: list[str] = []
     column = columns_of(history, Span(1_020_000), on_damaged=told.append)["u0:cpu.time"]
-    assert column.anew.tolist() == [True, False]
+    assert column.anew.tolist() == [0]
     assert len(told) == 1
 
 
@@ -190,16 +191,16 @@ def test_guests_of_all_parts_of_a_row_are_found(history: History) -> None:
 
 def test_a_stream_is_seen_by_who_was_there_and_when(history: History) -> None:
     history.write(tick(0, {"cpu.time": 1}), tick(1, {"cpu.time": 1}, {"vcpu.current": 1}), tick(2, {"cpu.time": 1}))
-    source = HeadSource(history.reader())
-    seen = [(one.who.uuid, one.name, one.first_ms, one.last_ms, one.ticks) for one in source.seen(1, EVER)]
+    source = HeadSource(history.reader(), Boots())
+    seen = [(one.who.uuid, one.name, one.first_ms, one.last_ms, one.ticks) for one in source.seen(1, EVER, None)]
     assert sorted(seen) == [
         ("u0", "g0", 1_000_000, 1_020_000, 2),
         ("u0", "g0", 1_010_000, 1_010_000, 1),
         ("u1", "g1", 1_010_000, 1_010_000, 1),
     ]
-    assert source.extent(1, Span(1_005_000)) == Extent(1_010_000, 1_020_000, 2)
-    assert source.extent(1, Span(5_000_000)) is None
-    assert list(source.seen(1, Span(5_000_000))) == []
+    assert source.extent(1, Span(1_005_000), None) == Extent(1_010_000, 1_020_000, 2)
+    assert source.extent(1, Span(5_000_000), None) is None
+    assert list(source.seen(1, Span(5_000_000), None)) == []
 
 
 def test_a_host_has_columns_too(history: History) -> None:
@@ -207,3 +208,21 @@ def test_a_host_has_columns_too(history: History) -> None:
     columns = columns_of(history)
     assert columns[":host.version.libvirt"].values.tolist() == ["9.0.0"]
     assert np.array_equal(columns[":host.cpus"].values, np.array([16], dtype=np.uint64))
+
+
+def test_only_what_is_chosen_is_found(history: History) -> None:
+    history.write(tick(0, {"cpu.time": 1, "block.rd.bytes[vda]": 1}, {"cpu.time": 1}))
+    source = HeadSource(history.reader(), Boots())
+    found = dict(source.found(1, EVER, Choice(Select(fields=("block.*",)), None), None))
+    assert [(key.who.uuid, key.field, key.device) for key in found] == [("u0", "block.rd.bytes", "vda")]
+    assert {key.who.uuid for key in dict(source.found(1, EVER, Choice(Select(), {"u1"}), None))} == {"u1"}
+
+
+def test_a_row_that_was_written_anew_is_read_anew(history: History) -> None:
+    history.write(tick(0, {"cpu.time": 1}))
+    source = HeadSource(history.reader(), Boots())
+    (key,) = dict(source.found(1, EVER, EVERYTHING, None))
+    wanted = Wanted(span=EVER)
+    assert [column.values.tolist() for column in source.columns([key], wanted, None)] == [[1]]
+    history.write(tick(0, {"cpu.time": 2}))
+    assert [column.values.tolist() for column in source.columns([key], wanted, None)] == [[2]]

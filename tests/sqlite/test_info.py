@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
-from typing import Any
+import pytest
 
 from domstat.history import Info, Span
-from domstat_sinks.sqlite import SqliteSink, info, schema
+from domstat_sinks.sqlite import SqliteSink, schema
 from domstat_sinks.sqlite.sink import SqliteSettings
 from records import TIME_MS, batch, guest_params, guest_record
 
 from .conftest import History
+from .sealings import make_small, write_each
 
 
 def info_of(history: History) -> Info:
@@ -35,7 +35,7 @@ def test_the_tiers_take_all_of_the_file_that_is_used(history: History) -> None:
     assert found.path == str(history.path)
     assert (found.wal_bytes, found.free_bytes) == (0, 0)
     assert sum(tier.stored_bytes for tier in found.tiers) == found.file_bytes == history.path.stat().st_size
-    assert {tier.name for tier in found.tiers} >= {"raw"}
+    assert [tier.name for tier in found.tiers] == ["head", "names and events"]
 
 
 def test_what_is_not_folded_into_the_file_yet_is_told(history: History) -> None:
@@ -48,15 +48,16 @@ def test_an_empty_history_is_empty(history: History) -> None:
     assert (found.ticks, found.values, found.streams, found.span) == (0, 0, (), Span(0, 1))
 
 
-def test_where_sqlite_cannot_tell_pages_apart_there_is_one_sum(history: History) -> None:
-    history.write(batch())
-
-    class WithoutDbstat:
-        def execute(self, text: str) -> Any:
-            if "dbstat" in text:
-                raise sqlite3.OperationalError("no such table: dbstat")
-            return reader.execute(text)
-
-    reader = history.reader()
-    (tier,) = info._tiers(WithoutDbstat(), 4096)  # type: ignore[arg-type]
-    assert (tier.name, tier.stored_bytes) == ("all", reader.execute("PRAGMA page_count").fetchone()[0] * 4096)
+def test_what_is_sealed_counts_and_has_tiers_of_its_own(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_small(monkeypatch)
+    write_each(history, (batch(guest_record(time_ms=at), time_ms=at) for at in range(TIME_MS, TIME_MS + 38)))
+    found = info_of(history)
+    assert (found.ticks, found.values) == (38, 38 * len(guest_params()))
+    stored = {tier.name: tier.stored_bytes for tier in found.tiers}
+    assert list(stored) == ["head", "minutes", "hours", "days", "names and events"]
+    (level, blobs), *_ = history.ask(
+        "SELECT level, sum(length(blob)) FROM chunk JOIN segment ON segment.id = chunk.id >> 26"
+        " WHERE level = 2 GROUP BY level"
+    )
+    assert level == 2
+    assert 0 < stored["days"] - int(str(blobs)) < 2_000, "its chunks and its directory"

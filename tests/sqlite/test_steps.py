@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from domstat.history import Aggregate, Span
 from domstat_sinks.sqlite import steps
-from domstat_sinks.sqlite.source import Column, Key, Who
-from domstat_sinks.sqlite.steps import Increases, Samples
+from domstat_sinks.sqlite.choosing import Key, Who
+from domstat_sinks.sqlite.source import Column
+from domstat_sinks.sqlite.steps import Increases, Samples, Stepper
+
+from .test_ticks import ticks
 
 SECOND_NS = 10**9
 SPAN = Span(0, 100_000)
@@ -28,18 +31,14 @@ def column(
     type_: type[np.generic] = np.uint64,
 ) -> Column:
     """Make a column of cpu.time; *anew* are the places where it begins anew, the first *outside* not of the span."""
-    times = np.array(times_ms, dtype=np.int64)
+    made = ticks(times_ms, boots=boots, outside=outside)
     return Column(
         key=Key(Who(1, "guest", "u", None), "cpu.time", None),
-        name="g",
-        incarnation=1,
-        time_ms=times,
-        boot=np.array(boots or [1] * len(times), dtype=np.int64),
-        boot_ns=times * 1_000_000,
-        wall_ms=times + 5,
+        ticks=made,
+        covered=made,
+        place=(1, 2),
         values=np.array(values, dtype=type_),
-        inside=np.arange(len(times)) >= outside,
-        anew=np.isin(np.arange(len(times)), anew),
+        anew=np.array(anew, dtype=np.int64),
     )
 
 
@@ -66,7 +65,7 @@ def test_between_boots_time_is_wall_time_and_without_a_boot_too() -> None:
     in_one = column([0, 1, 2], [0, 1000, 2000])
     for boots in ([1, 2, 2], [0, 0, 2]):
         other = column([0, 1, 2], [0, 1000, 2000], boots=boots)
-        other.boot_ns[0] += 77
+        other.ticks.boot_ns[0] += 77
         assert steps.increases_of(other).elapsed_ns.tolist() == steps.increases_of(in_one).elapsed_ns.tolist()
 
 
@@ -77,7 +76,7 @@ def test_no_rate_is_taken_over_no_time() -> None:
 def test_a_rate_over_a_gap_is_over_all_of_it() -> None:
     found = steps.increases_of(column([0, SECOND_NS, 31 * SECOND_NS], [0, 10_000, 70_000]))
     assert shown(found.rates("cpu.time")) == {10_000: 0.1, 70_000: 0.5}
-    assert shown(steps.rates_by_steps(found, "cpu.time", 100_000, SPAN)) == {0: 31 / 70}
+    assert shown(steps.rates_by_steps(found, "cpu.time", Stepper(100_000, SPAN))) == {0: 31 / 70}
 
 
 def test_a_steps_rate_is_over_the_time_that_is_covered_and_no_other() -> None:
@@ -85,8 +84,8 @@ def test_a_steps_rate_is_over_the_time_that_is_covered_and_no_other() -> None:
     found = steps.increases_of(
         column([0, 5 * SECOND_NS, 1, 1 + 5 * SECOND_NS], [0, 10_000, 20_000, 30_000], anew=[0, 2])
     )
-    assert shown(steps.rates_by_steps(found, "cpu.time", 60_000, SPAN)) == {0: 0.5}
-    assert shown(steps.increases_by_steps(found, 60_000, SPAN)) == {0: 10 * SECOND_NS}
+    assert shown(steps.rates_by_steps(found, "cpu.time", Stepper(60_000, SPAN))) == {0: 0.5}
+    assert shown(steps.increases_by_steps(found, Stepper(60_000, SPAN))) == {0: 10 * SECOND_NS}
 
 
 @pytest.mark.parametrize(
@@ -101,30 +100,30 @@ def test_a_steps_rate_is_over_the_time_that_is_covered_and_no_other() -> None:
 )
 def test_a_step_has_what_its_samples_come_to(aggregate: Aggregate, expected: dict[int, object]) -> None:
     found = samples([1.0, 1.0, 4.0, 8.0, 7.0], [0, 3, 9, 10, 19])
-    assert shown(steps.by_steps(found, aggregate, 10, SPAN)) == expected
+    assert shown(steps.by_steps(found, aggregate, Stepper(10, SPAN))) == expected
 
 
 def test_steps_are_aligned_to_their_multiples_and_empty_ones_are_absent() -> None:
     found = samples([1.0, 2.0], [1_234, 9_876])
-    assert shown(steps.by_steps(found, Aggregate.MEAN, 1000, SPAN)) == {1000: 1.0, 9000: 2.0}
+    assert shown(steps.by_steps(found, Aggregate.MEAN, Stepper(1000, SPAN))) == {1000: 1.0, 9000: 2.0}
 
 
 def test_without_a_step_the_span_is_one() -> None:
     found = samples([1.0, 2.0], [1_234, 9_876])
-    assert shown(steps.by_steps(found, Aggregate.MEAN, None, Span(1000, 50_000))) == {1000: 1.5}
-    assert shown(steps.by_steps(found, Aggregate.MEAN, None, Span(0, 50_000))) == {1234: 1.5}
+    assert shown(steps.by_steps(found, Aggregate.MEAN, Stepper(None, Span(1000, 50_000)))) == {1000: 1.5}
+    assert shown(steps.by_steps(found, Aggregate.MEAN, Stepper(None, Span(0, 50_000)))) == {1234: 1.5}
 
 
 def test_where_a_clock_went_back_a_step_has_the_samples_of_both_times() -> None:
     found = samples([1.0, 2.0, 3.0, 4.0], [5, 15, 6, 16])
-    assert shown(steps.by_steps(found, Aggregate.LAST, 10, SPAN)) == {0: 3.0, 10: 4.0}
-    assert shown(steps.by_steps(found, Aggregate.COUNT, 10, SPAN)) == {0: 2, 10: 2}
+    assert shown(steps.by_steps(found, Aggregate.LAST, Stepper(10, SPAN))) == {0: 3.0, 10: 4.0}
+    assert shown(steps.by_steps(found, Aggregate.COUNT, Stepper(10, SPAN))) == {0: 2, 10: 2}
 
 
 def test_least_and_greatest_of_large_integers_are_exact() -> None:
     large = Samples(np.array([0, 1]), np.array([2**63 + 1, 2**63 + 3], dtype=np.uint64))
-    assert shown(steps.by_steps(large, Aggregate.MIN, 10, SPAN)) == {0: 2**63 + 1}
-    assert shown(steps.by_steps(large, Aggregate.MAX, 10, SPAN)) == {0: 2**63 + 3}
+    assert shown(steps.by_steps(large, Aggregate.MIN, Stepper(10, SPAN))) == {0: 2**63 + 1}
+    assert shown(steps.by_steps(large, Aggregate.MAX, Stepper(10, SPAN))) == {0: 2**63 + 3}
 
 
 @given(
@@ -133,16 +132,16 @@ def test_least_and_greatest_of_large_integers_are_exact() -> None:
 def test_increases_of_steps_add_up_to_what_was_gained(ticks: list[tuple[int, int]], step_ms: int) -> None:
     values, times = np.cumsum([gain for gain, _ in ticks]), np.cumsum([passed for _, passed in ticks])
     found = steps.increases_of(column(values.tolist(), times.tolist()))
-    by_step = steps.increases_by_steps(found, step_ms, SPAN)
+    by_step = steps.increases_by_steps(found, Stepper(step_ms, SPAN))
     assert sum(by_step.values.tolist()) == values[-1] - values[0]
     assert all(time_ms % step_ms == 0 for time_ms in by_step.time_ms.tolist())
 
 
 def test_nothing_comes_to_nothing() -> None:
     nothing = Increases(*(np.zeros(0, dtype=np.int64) for _ in range(3)))
-    assert shown(steps.rates_by_steps(nothing, "cpu.time", 10, SPAN)) == {}
-    assert shown(steps.increases_by_steps(nothing, 10, SPAN)) == {}
-    assert shown(steps.by_steps(samples([], []), Aggregate.MEAN, 10, SPAN)) == {}
+    assert shown(steps.rates_by_steps(nothing, "cpu.time", Stepper(10, SPAN))) == {}
+    assert shown(steps.increases_by_steps(nothing, Stepper(10, SPAN))) == {}
+    assert shown(steps.by_steps(samples([], []), Aggregate.MEAN, Stepper(10, SPAN))) == {}
 
 
 @given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=60), st.floats(0, 1))
@@ -158,24 +157,20 @@ def test_quantiles_come_in_the_order_they_are_asked_for_and_the_values_stay_as_t
     assert values.tolist() == [5, 1, 4, 2, 3]
 
 
-@pytest.mark.parametrize(
-    ("times_ms", "covered_ms"),
-    [
-        ([], 0),
-        ([5], 0),
-        ([0, 10, 20, 30], 40),
-        ([0, 10, 22, 30], 40),
-        ([0, 10, 20, 30, 80, 90, 100], 70),
-        ([0, 10, 20, 40, 50], 60),
-        ([30, 0, 10, 20], 40),
-    ],
-)
-def test_samples_stand_for_the_time_before_them_but_not_for_a_pause(times_ms: list[int], covered_ms: int) -> None:
-    assert steps.covered_ms(np.array(times_ms, dtype=np.int64)) == covered_ms
-
-
 def test_coverage_is_a_share_of_the_span_and_never_more_than_all() -> None:
-    times_ms = np.arange(0, 500, 10)
-    assert steps.share_covered(times_ms, Span(0, 1000)) == 0.5
-    assert steps.share_covered(times_ms, Span(0, 400)) == 1.0
-    assert steps.share_covered(times_ms, Span(7, 7)) == 0.0
+    whole = column(list(range(50)), list(range(0, 500, 10)))
+    assert steps.share_covered(whole, Span(0, 1000)) == 0.5
+    assert steps.share_covered(whole, Span(0, 400)) == 1.0
+    assert steps.share_covered(whole, Span(7, 7)) == 0.0
+
+
+def test_what_samples_are_in_which_steps_is_found_out_once_for_all_at_the_same_times() -> None:
+    stepper = Stepper(10, SPAN)
+    times_ms = np.array([1, 11])
+    assert stepper.steps(times_ms) is stepper.steps(times_ms)
+    assert stepper.steps(np.array([21])).starts.tolist() == [20]
+
+
+def test_quantiles_at_the_ends_are_the_least_and_the_greatest_and_no_number_comes_last() -> None:
+    assert steps.quantiles(np.array([3.0, np.nan, 1.0]), (0.0, 0.5)) == (1.0, 3.0)
+    assert np.isnan(steps.quantiles(np.array([3.0, np.nan, 1.0]), (1.0,)))

@@ -62,9 +62,7 @@ class Choice:
 
     def wants_field(self, field: str) -> bool:
         """Whether it is of a field."""
-        return self._fields.have(field) and (
-            not self._only_counters or look_up(field).kind is FieldKind.COUNTER
-        )
+        return self._fields.have(field) and (not self._only_counters or look_up(field).kind is FieldKind.COUNTER)
 
     def wants_device(self, device: str | None) -> bool:
         """Whether it is of a device, or of what has none."""

@@ -7,17 +7,20 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TypeAlias
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 
 from domstat.catalog import FieldKind, ValueType, look_up
 from domstat.history import OnDamaged, Span
 from domstat.model import key_of
-from domstat.rates import WHOLE_GUEST
-from domstat_sinks.sqlite import layout, row
-from domstat_sinks.sqlite.rows import HeadRow, LayoutRead, Rows, ShapeRead, Subject
-from domstat_sinks.sqlite.source import Column, Extent, Flags, Integers, Key, Seen, Values, Who, chained, typed
+from domstat_sinks.sqlite import row
+from domstat_sinks.sqlite.choosing import Choice, Key, Who
+from domstat_sinks.sqlite.head_blocks import Block, Picks, Plan
+from domstat_sinks.sqlite.rows import HeadRow, Rows, ShapeRead, Subject
+from domstat_sinks.sqlite.source import NOWHERE, Column, Extent, Seen, Values, Wanted, chained, typed
 from domstat_sinks.sqlite.stored import LOOK_BACK_MAX, Store
+from domstat_sinks.sqlite.ticks import Boots, Flags, Integers, Place, Ticks
 
 Words: TypeAlias = row.Words
 
@@ -28,10 +31,12 @@ class HeadSource:
     What is sealed is a head row's no more, even while the row is still there.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, boots: Boots) -> None:
         self._connection = connection
+        self._boots = boots
+        self._version = -1
 
-    def extent(self, stream: int, span: Span) -> Extent | None:
+    def extent(self, stream: int, span: Span, _: OnDamaged | None) -> Extent | None:
         """Return a stream's first and last tick in a span, and how many there are."""
         found = self._connection.execute(
             "SELECT min(time_ms), max(time_ms), count(*) FROM head WHERE stream = ?1 AND time_ms >= ?2 AND time_ms < ?3"
@@ -40,134 +45,85 @@ class HeadSource:
         ).fetchone()
         return Extent(*found) if found[2] else None
 
-    def seen(self, stream: int, span: Span) -> Iterator[Seen]:
+    def seen(self, stream: int, span: Span, _: OnDamaged | None) -> Iterator[Seen]:
         """Give all that was seen of a stream in a span, by layout."""
-        layouts = self._connection.execute(
+        for number, *seen in self._layouts(stream, span):
+            for kind, uuid, name, incarnation in self._connection.execute(
+                "SELECT kind, uuid, name, incarnation FROM layout_record WHERE layout = ? ORDER BY position", (number,)
+            ).fetchall():
+                yield Seen(Who(stream, kind, uuid, None if uuid else name), name, incarnation, *seen)
+
+    def found(self, stream: int, span: Span, choice: Choice, _: OnDamaged | None) -> Iterator[tuple[Key, int]]:
+        """Give the series that are chosen, by layout, and how many samples they have."""
+        every = self._connection.execute("SELECT id, name FROM field").fetchall()
+        fields = {number: name for number, name in every if choice.wants_field(name)}
+        shapes: dict[int, list[tuple[str, str | None]]] = {}
+        for number, _first, _last, ticks in self._layouts(stream, span):
+            for kind, uuid, name, shape in self._connection.execute(
+                "SELECT kind, uuid, name, shape FROM layout_record WHERE layout = ? ORDER BY position", (number,)
+            ).fetchall():
+                who = Who(stream, kind, uuid, None if uuid else name)
+                if not choice.wants(who):
+                    continue
+                columns = shapes.get(shape)
+                if columns is None:
+                    columns = shapes[shape] = self._chosen(shape, fields, choice)
+                for field, device in columns:
+                    yield Key(who, field, device), ticks
+
+    def _layouts(self, stream: int, span: Span) -> list[tuple[int, int, int, int]]:
+        """Return the layouts of the span's ticks: the first and the last time of each, and how many there are."""
+        return self._connection.execute(
             "SELECT layout, min(time_ms), max(time_ms), count(*) FROM head"
             " WHERE stream = ?1 AND time_ms >= ?2 AND time_ms < ?3"
             " AND id > (SELECT sealed FROM stream WHERE id = ?1) GROUP BY layout ORDER BY max(id)",
             (stream, span.since_ms, span.until_ms),
         ).fetchall()
-        shapes: dict[int, tuple[layout.Column, ...]] = {}
-        for number, first_ms, last_ms, ticks in layouts:
-            for kind, uuid, name, shape in self._connection.execute(
-                "SELECT kind, uuid, name, shape FROM layout_record WHERE layout = ? ORDER BY position", (number,)
-            ).fetchall():
-                columns = shapes.get(shape)
-                if columns is None:
-                    columns = shapes[shape] = self._shape(shape)
-                yield Seen(Who(stream, kind, uuid, None if uuid else name), name, columns, first_ms, last_ms, ticks)
 
-    def _shape(self, shape: int) -> tuple[layout.Column, ...]:
-        found = self._connection.execute(
-            "SELECT f.name, c.device, c.type FROM shape_column c JOIN field f ON f.id = c.field WHERE c.shape = ?"
-            " ORDER BY c.position",
-            (shape,),
+    def _chosen(self, shape: int, fields: dict[int, str], choice: Choice) -> list[tuple[str, str | None]]:
+        columns = self._connection.execute(
+            "SELECT field, device FROM shape_column WHERE shape = ? AND field IN (SELECT value FROM json_each(?))"
+            " ORDER BY position",
+            (shape, msgspec.json.encode(list(fields)).decode()),
         )
-        return tuple(layout.Column(name, device, ValueType(type_)) for name, device, type_ in found)
+        return [(fields[field], device) for field, device in columns if choice.wants_device(device)]
 
-    def columns(
-        self, keys: Sequence[Key], span: Span, *, increases: bool, on_damaged: OnDamaged | None
-    ) -> Iterator[Column]:
+    def columns(self, keys: Sequence[Key], wanted: Wanted, on_damaged: OnDamaged | None) -> Iterator[Column]:
         """Give one column of each series that has a value. Raises DamagedError unless *on_damaged* is to be told."""
         streams: dict[int, dict[Who, list[Key]]] = {}
         for key in keys:
             streams.setdefault(key.who.stream, {}).setdefault(key.who, []).append(key)
-        for stream, wanted in streams.items():
-            reading = _Reading(self._connection, stream, span, wanted, increases=increases, on_damaged=on_damaged)
+        for stream, series in streams.items():
+            reading = _Reading(self._read(), self._boots, (stream, series), wanted, on_damaged)
             reading.gather()
-            for who, own in wanted.items():
+            for who, own in series.items():
                 yield from reading.columns(who, own)
 
-
-class _Plan:
-    """Which words of a layout's rows are wanted: for each part an index into it; and whose they are in what comes."""
-
-    def __init__(self, at: LayoutRead, subjects: Sequence[Subject], picks: _Picks) -> None:
-        self.layout = at
-        """Kept, so that no other layout can take the number of the object."""
-        indexes: dict[int, list[Integers]] = {}
-        present = sorted((at.positions[subject], subject) for subject in subjects if subject in at.positions)
-        self.places: dict[Subject, slice] = {}
-        self.picked: list[int] = []
-        """Per word that comes, the column of its record that it is of."""
-        for position, subject in present:  # parts come in their order, since positions do
-            index = picks.of(subject, at.shapes[position])
-            indexes.setdefault(position // row.PART_RECORDS, []).append(index + at.starts[position])
-            self.places[subject] = slice(len(self.picked), len(self.picked) + len(index))
-            self.picked += index.tolist()
-        self.parts = [(part, np.concatenate(found)) for part, found in indexes.items()]
+    def _read(self) -> _Read:
+        """Return what is still as it was read; a row that comes again is written anew, under its number."""
+        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        if version != self._version:
+            self._known = _Read(self._connection, Rows(self._connection), Store(self._connection))
+            self._version = version
+        return self._known
 
 
-class _Block:
-    """Rows of one plan: per row its stamp, and the words that the plan picks."""
+class _Read(Struct, frozen=True):
+    """What has been read of the file, for who reads on."""
 
-    def __init__(self, plan: _Plan) -> None:
-        self.plan = plan
-        self.rows: list[tuple[int, int, int, int, int]] = []
-        """Per row: id, time, boot, boot-time clock, duration of the call."""
-        self.picked: list[Words] = []
-        self.extras: list[tuple[int, frozenset[int]]] = []
-        """Rows that have more to say of some records: their places here, and those records' positions."""
-
-    def add(self, at: HeadRow, boot: int, rows: Rows) -> None:
-        """Add a row. Raises DamagedError, and the row is not there then."""
-        words = [rows.words(at, part)[index] for part, index in self.plan.parts]
-        if at.body.extras:
-            self.extras.append((len(self.rows), frozenset(at.body.extras)))
-        self.rows.append((at.id, at.stamp.time_ms, boot, at.stamp.boot_ns, at.stamp.call_ns))
-        self.picked.append(words[0] if len(words) == 1 else np.concatenate(words))
-
-    @cached_property
-    def stamps(self) -> Integers:
-        """The stamps, a column a row."""
-        return np.array(self.rows, dtype=np.int64).reshape(-1, 5).T
-
-    @cached_property
-    def words(self) -> Words:
-        """The words, a row a row."""
-        return np.stack(self.picked)
-
-
-class _Picks:
-    """Which columns of a shape are wanted of a subject: those that are asked for, and those that tell it began anew."""
-
-    def __init__(self, wanted: dict[Subject, set[tuple[str, str | None]]], *, increases: bool) -> None:
-        self._wanted = wanted
-        self._increases = increases
-        self._known: dict[tuple[Subject, int], tuple[ShapeRead, Integers]] = {}
-
-    def of(self, subject: Subject, shape: ShapeRead) -> Integers:
-        """Return the positions of these columns."""
-        known = self._known.get((subject, id(shape)))
-        if known is None:
-            wanted = self._wanted[subject]
-            chosen = {i for i, column in enumerate(shape.columns) if (column.field, column.device) in wanted}
-            if self._increases and chosen:
-                chosen |= self._tell_tales(shape, chosen)
-            index = np.array(sorted(chosen), dtype=np.int64)
-            known = self._known[subject, id(shape)] = (shape, index)
-        return known[1]
-
-    @staticmethod
-    def _tell_tales(shape: ShapeRead, chosen: set[int]) -> set[int]:
-        """Return the counters that begin anew together with those chosen, by their positions."""
-        epochs = dict(zip(shape.counters.counters, shape.counters.epochs, strict=True))
-        of_chosen = {epochs.get(shape.keys[i]) for i in chosen}
-        return {
-            i for i, key in enumerate(shape.keys) if key in epochs and (key == WHOLE_GUEST or epochs[key] in of_chosen)
-        }
+    connection: sqlite3.Connection
+    rows: Rows
+    store: Store
 
 
 class _Piece(Struct, frozen=True):
     """A subject's records in one block."""
 
-    block: _Block
+    block: Block
     place: slice
     position: int
     shape: ShapeRead
     incarnation: int | None
-    name: str | None
 
 
 class _Track(Struct, frozen=True):
@@ -177,11 +133,8 @@ class _Track(Struct, frozen=True):
     piece_of: Integers
     row_of: Integers
     """Per record, its piece, and its row in that piece's block."""
-    ids: Integers
-    time_ms: Integers
-    boot: Integers
-    boot_ns: Integers
-    wall_ms: Integers
+    ticks: Ticks
+    place: Place
 
 
 class _Reading:
@@ -189,42 +142,37 @@ class _Reading:
 
     def __init__(
         self,
-        connection: sqlite3.Connection,
-        stream: int,
-        span: Span,
-        wanted: dict[Who, list[Key]],
-        *,
-        increases: bool,
+        read: _Read,
+        boots: Boots,
+        series: tuple[int, dict[Who, list[Key]]],
+        wanted: Wanted,
         on_damaged: OnDamaged | None,
     ) -> None:
-        self._connection = connection
-        self._stream = stream
-        self._span = span
-        self._increases = increases
+        self._connection, self._rows, self._store = read.connection, read.rows, read.store
+        self._boots = boots
+        self._stream, keys_of = series
+        self._span = wanted.span
+        self._increases = wanted.increases
         self._on_damaged = on_damaged
-        self._rows = Rows(connection)
-        self._store = Store(connection)
-        self._subjects = {who: (who.kind, who.uuid, who.name) for who in wanted}
-        fields = {self._subjects[who]: {(key.field, key.device) for key in keys} for who, keys in wanted.items()}
-        self._picks = _Picks(fields, increases=increases)
-        self._blocks: dict[tuple[int, Subject | None], _Block] = {}
-        self._boots = {"": 0}
+        self._subjects = {who: (who.kind, who.uuid, who.name) for who in keys_of}
+        fields = {self._subjects[who]: {(key.field, key.device) for key in keys} for who, keys in keys_of.items()}
+        self._picks = Picks(fields, increases=wanted.increases)
+        self._blocks: dict[tuple[int, frozenset[Subject] | None], Block] = {}
         self._texts: dict[int, str] = {}
+        self._ticks: dict[bytes, Ticks] = {}
+        """By their ids: most subjects have the same."""
 
     def gather(self) -> None:
         """Read the rows. Raises DamagedError."""
-        if self._increases:
-            self._boots |= {text: number for number, text in self._connection.execute("SELECT id, boot_id FROM boot")}
-            self._boots[""] = 0
         waiting = set(self._subjects.values()) if self._increases else set()
         everybody = list(self._subjects.values())
         for head_id in self._ids():
             at = self._whole_row(head_id)
             if at is None:
                 continue
-            for subject in waiting & at.layout.positions.keys():
-                waiting.discard(subject)
-                self._gather_before(at, subject)
+            if waiting:
+                self._gather_before(at, waiting & at.layout.positions.keys())
+                waiting -= at.layout.positions.keys()
             self._add(at, everybody, None)
 
     def _ids(self) -> list[int]:
@@ -241,33 +189,41 @@ class _Reading:
         )
         return [head_id for (head_id,) in found]
 
-    def _gather_before(self, at: HeadRow, subject: Subject) -> None:
-        """Read what a subject's first rates are taken from: its records before, back to one that lacks nothing."""
+    def _gather_before(self, at: HeadRow, subjects: set[Subject]) -> None:
+        """Read what these subjects' first rates are taken from."""
+        rows: dict[int, list[Subject]] = {}
+        for subject in subjects:
+            for head_id in self._chain(at, subject):
+                rows.setdefault(head_id, []).append(subject)
+        for head_id in sorted(rows):
+            self._add(self._rows.row(head_id), rows[head_id], frozenset(rows[head_id]))
+
+    def _chain(self, at: HeadRow, subject: Subject) -> list[int]:
+        """Return the rows of a subject's records before one, back to one that lacks nothing."""
         position = at.layout.positions[subject]
-        chain: list[HeadRow] = []
+        chain: list[int] = []
         try:
             while len(chain) < LOOK_BACK_MAX:
                 before = self._rows.record_before(at, position)
                 if before is None:
                     break
                 at, position = self._rows.row(before[0]), before[1]
-                chain.append(at)
+                chain.append(at.id)
                 extra = at.body.extras.get(position)
                 if extra is None or extra.partial is None:
                     break
         except row.DamagedError as error:
             self._pass_over(error)
-        for earlier in reversed(chain):
-            self._add(earlier, [subject], subject)
+        return chain
 
-    def _add(self, at: HeadRow, subjects: Sequence[Subject], alone: Subject | None) -> None:
+    def _add(self, at: HeadRow, subjects: Sequence[Subject], alone: frozenset[Subject] | None) -> None:
         block = self._blocks.get((id(at.layout), alone))
         if block is None:
-            block = self._blocks[id(at.layout), alone] = _Block(_Plan(at.layout, subjects, self._picks))
+            block = self._blocks[id(at.layout), alone] = Block(Plan(at.layout, subjects, self._picks))
         if not block.plan.parts:
             return
         try:
-            block.add(at, self._boots.get(at.stamp.boot_id, 0), self._rows)
+            block.add(at, self._boots.number(at.stamp.boot_id), self._rows)
         except row.DamagedError as error:
             self._pass_over(error)
 
@@ -290,31 +246,30 @@ class _Reading:
         track = self._track(self._subjects[who])
         if track is None:
             return
-        inside = (track.time_ms >= self._span.since_ms) & (track.time_ms < self._span.until_ms)
         anew = _Anew(track, self._store, self._on_damaged)
-        newest = track.pieces[track.piece_of[-1]]
         for key in keys:
             column = self._column(track, key)
             if column is None:
                 continue
             values, has = column
             is_counter = self._increases and look_up(key.field).kind is FieldKind.COUNTER
+            ticks = track.ticks if len(has) == len(track.ticks) else self._shared(track.ticks.part(has))
             yield Column(
                 key=key,
-                name=newest.name,
-                incarnation=newest.incarnation,
-                time_ms=track.time_ms[has],
-                boot=track.boot[has],
-                boot_ns=track.boot_ns[has],
-                wall_ms=track.wall_ms[has],
+                ticks=ticks,
+                covered=ticks,
+                place=track.place if isinstance(track.place, tuple) else track.place[has],
                 values=values,
-                inside=inside[has],
-                anew=anew.of(key_of(key.field, key.device))[has] if is_counter else np.zeros(len(values), dtype=bool),
+                anew=np.flatnonzero(anew.of(key_of(key.field, key.device))[has]) if is_counter else NOWHERE,
             )
+
+    def _shared(self, ticks: Ticks) -> Ticks:
+        return self._ticks.setdefault(ticks.ids.tobytes(), ticks)
 
     def _track(self, subject: Subject) -> _Track | None:
         pieces: list[_Piece] = []
         parts: list[Integers] = []
+        places: set[tuple[int, int]] = set()
         for block in self._blocks.values():
             place = block.plan.places.get(subject)
             if place is None or not block.rows:
@@ -322,18 +277,19 @@ class _Reading:
             at = block.plan.layout
             position = at.positions[subject]
             entry = at.entries[position]
-            piece = _Piece(block, place, position, at.shapes[position], entry.incarnation, entry.name)
-            offset_ns = block.stamps[4] * (2 * at.guests_before[position] + 1) // (2 * (at.guests or 1))
+            numerator, denominator = 2 * at.guests_before[position] + 1, 2 * (at.guests or 1)
+            places.add((numerator, denominator))
+            offset_ns = block.stamps[4] * numerator // denominator
             count = len(block.rows)
-            whose = (np.full(count, len(pieces)), np.arange(count))
-            moments = (block.stamps[3] + offset_ns, block.stamps[1] + offset_ns // 1_000_000)
-            parts.append(np.stack([block.stamps[0], block.stamps[1], block.stamps[2], *moments, *whose]))
-            pieces.append(piece)
+            parts.append(np.stack([*block.stamps, offset_ns, np.full(count, len(pieces)), np.arange(count)]))
+            pieces.append(_Piece(block, place, position, at.shapes[position], entry.incarnation))
         if not pieces:
             return None
         records = np.concatenate(parts, axis=1)
-        ids, time_ms, boot, boot_ns, wall_ms, piece_of, row_of = records[:, np.argsort(records[0], kind="stable")]
-        return _Track(pieces, piece_of, row_of, ids, time_ms, boot, boot_ns, wall_ms)
+        *stamps, offsets_ns, piece_of, row_of = records[:, np.argsort(records[0], kind="stable")]
+        inside = (stamps[1] >= self._span.since_ms) & (stamps[1] < self._span.until_ms)
+        ticks = self._shared(Ticks(*stamps, inside=inside))
+        return _Track(pieces, piece_of, row_of, ticks, places.pop() if len(places) == 1 else offsets_ns)
 
     def _column(self, track: _Track, key: Key) -> tuple[Values, Integers] | None:
         """Return a series' values, and in which of the subject's records they are; None for no values."""
@@ -404,7 +360,7 @@ class _Anew:
         positions = np.array([piece.position for piece in self._track.pieces], dtype=np.int64)[self._track.piece_of]
         return [
             self._taken(head_id, position)
-            for head_id, position in zip(self._track.ids.tolist(), positions.tolist(), strict=True)
+            for head_id, position in zip(self._track.ticks.ids.tolist(), positions.tolist(), strict=True)
         ]
 
     def _taken(self, head_id: int, position: int) -> dict[str, float]:

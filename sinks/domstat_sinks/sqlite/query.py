@@ -6,8 +6,6 @@ months neither holds much in memory nor the writer up.
 
 from __future__ import annotations
 
-import fnmatch
-import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,8 +33,11 @@ from domstat.history import (
 )
 from domstat.model import Event, Kind
 from domstat_sinks.sqlite import steps
+from domstat_sinks.sqlite.choosing import Choice, Globs, Key, Who, place_of
 from domstat_sinks.sqlite.head_source import HeadSource
-from domstat_sinks.sqlite.source import Column, Extent, Key, Seen, Source, Who, joined
+from domstat_sinks.sqlite.sealed_source import SealedSource
+from domstat_sinks.sqlite.source import Column, Extent, Seen, Source, Wanted, joined
+from domstat_sinks.sqlite.ticks import Boots, Joiner
 
 SAMPLES_AT_ONCE = 2_000_000
 """Samples read in one transaction, about 50 B each, unless a single series has more."""
@@ -62,7 +63,8 @@ class Query:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._sources: tuple[Source, ...] = (HeadSource(connection),)
+        boots = Boots()
+        self._sources: tuple[Source, ...] = (SealedSource(connection, boots), HeadSource(connection, boots))
         """Oldest first."""
 
     # Who and what is there.
@@ -87,12 +89,15 @@ class Query:
             for name, (collects, extents) in found.items()
         )
 
-    def guests(self, span: Span) -> tuple[Guest, ...]:
-        """Return the guests that were seen in a span, by name. Raises sqlite3.Error."""
+    def guests(self, span: Span, on_damaged: OnDamaged | None = None) -> tuple[Guest, ...]:
+        """Return the guests that were seen in a span, by name.
+
+        Raises sqlite3.Error, and DamagedError where *on_damaged* is not to be told.
+        """
         found: dict[str, list[tuple[Stream, Seen]]] = {}
         with self._snapshot():
             for stream in self._streams():
-                for seen in self._seen(stream, span):
+                for seen in self._seen(stream, span, on_damaged):
                     if seen.who.uuid:
                         found.setdefault(seen.who.uuid, []).append((stream, seen))
         guests = [_guest(uuid, sightings) for uuid, sightings in found.items()]
@@ -117,11 +122,14 @@ class Query:
                 return
             after = (page[-1][1], page[-1][0])
 
-    def coverage(self, span: Span) -> tuple[Coverage, ...]:
-        """Say how much of a span each stream has seen. Raises sqlite3.Error."""
+    def coverage(self, span: Span, on_damaged: OnDamaged | None = None) -> tuple[Coverage, ...]:
+        """Say how much of a span each stream has seen.
+
+        Raises sqlite3.Error, and DamagedError where *on_damaged* is not to be told.
+        """
         with self._snapshot():
             span = self._closed(span)
-            found = [(stream, self._extent(stream, span)) for stream in self._streams()]
+            found = [(stream, self._extent(stream, span, on_damaged)) for stream in self._streams()]
             return tuple(self._coverage(stream, extent, span) for stream, extent in found if extent is not None)
 
     def fields(self) -> tuple[StoredField, ...]:
@@ -137,18 +145,26 @@ class Query:
         Raises HistoryError, sqlite3.Error, and DamagedError where *on_damaged* is not to be told.
         """
         _check(select)
-        for column, stream, span in self._columns(select, on_damaged):
+        with self._snapshot():
+            span = self._closed(select.span)
+        stepper = steps.Stepper(select.step_ms, span)
+        wanted = Wanted(
+            span=select.span,
+            increases=select.rate or select.aggregate is Aggregate.INCREASE,
+            totals=_is_total(select) and span.since_ms > 0,
+        )
+        for column, subject in self._columns(select, wanted, on_damaged):
             field = column.key.field
             aggregate = select.aggregate or _natural(field, rate=select.rate)
-            shown = _taken(column, select, aggregate, span)
+            shown = _taken(column, select, aggregate, stepper)
             if len(shown.time_ms):
                 yield Series(
-                    subject=_subject(column, stream),
+                    subject=subject,
                     field=field,
                     device=column.key.device,
                     measure=_measure(field, select, aggregate),
                     tier=RAW,
-                    coverage=steps.share_covered(column.time_ms[column.inside], span),
+                    coverage=steps.share_covered(column, span),
                     time_ms=shown.time_ms,
                     values=shown.values,
                 )
@@ -160,68 +176,67 @@ class Query:
         _check(select)
         if not all(0 <= share <= 1 for share in shares):
             raise HistoryError(f"quantiles are asked for by shares from 0 to 1, not {shares}")
-        for column, stream, span in self._columns(select, on_damaged):
+        with self._snapshot():
+            span = self._closed(select.span)
+        wanted = Wanted(span=select.span, increases=select.rate)
+        for column, subject in self._columns(select, wanted, on_damaged):
             field = column.key.field
             if look_up(field).kind in _NAMED or column.values.dtype == object:
                 continue
             rated = steps.increases_of(column).rates(field) if select.rate else steps.samples_of(column)
             if len(rated.time_ms):
                 yield Quantiles(
-                    subject=_subject(column, stream),
+                    subject=subject,
                     field=field,
                     device=column.key.device,
                     measure=_measure(field, select, Aggregate.LAST),
                     tier=RAW,
-                    coverage=steps.share_covered(column.time_ms[column.inside], span),
+                    coverage=steps.share_covered(column, span),
                     count=len(rated.time_ms),
                     values=steps.quantiles(rated.values, shares),
                 )
 
-    def _columns(self, select: Select, on_damaged: OnDamaged | None) -> Iterator[tuple[Column, Stream, Span]]:
+    def _columns(
+        self, select: Select, wanted: Wanted, on_damaged: OnDamaged | None
+    ) -> Iterator[tuple[Column, Subject]]:
+        told = None if on_damaged is None else _Once(on_damaged)
         with self._snapshot():
-            span = self._closed(select.span)
             streams = {stream.number: stream for stream in self._streams() if _is_wanted(stream, select)}
-            wanted = self._wanted(list(streams.values()), select)
-        increases = select.rate or select.aggregate is Aggregate.INCREASE
-        for keys in _portions(wanted):
+            newest, keys = self._chosen(streams, select, told)
+        subjects: dict[Who, Subject] = {}
+        for portion in _portions(keys):
             found: dict[Key, list[Column]] = {}
             with self._snapshot():
                 for source in self._sources:
-                    for column in source.columns(keys, select.span, increases=increases, on_damaged=on_damaged):
+                    for column in source.columns(portion, wanted, told):
                         found.setdefault(column.key, []).append(column)
-            for key in keys:
+            joiner = Joiner()
+            for key in portion:
                 if key in found:
-                    yield joined(found.pop(key)), streams[key.who.stream], span
+                    subject = subjects.get(key.who)
+                    if subject is None:
+                        subject = subjects[key.who] = _subject(newest[key.who], streams[key.who.stream])
+                    yield joined(found.pop(key), joiner), subject
 
-    def _wanted(self, streams: Sequence[Stream], select: Select) -> list[tuple[Key, int]]:
-        """Return the series that are wanted, in their order, each with how many samples it may have."""
-        sightings = [seen for stream in streams for seen in self._seen(stream, select.span)]
-        uuids = _uuids(sightings, select.guests) if select.guests else None
-        of_field, of_device = _Globs(select.fields), _Globs(select.devices)
-        only_counters = select.rate or select.aggregate is Aggregate.INCREASE
-        names: dict[Who, str] = {}
+    def _chosen(
+        self, streams: dict[int, Stream], select: Select, on_damaged: OnDamaged | None
+    ) -> tuple[dict[Who, Seen], list[tuple[Key, int]]]:
+        """Return who is there, and the series that are wanted, in their order, each with how many samples it has."""
+        sightings = [seen for stream in streams.values() for seen in self._seen(stream, select.span, on_damaged)]
+        choice = Choice(select, _uuids(sightings, select.guests) if select.guests else None)
+        newest = {seen.who: seen for seen in sightings}
         ticks: dict[Key, int] = {}
-        for seen in sightings:
-            if (uuids is not None and seen.who.uuid not in uuids) or (
-                select.kinds and seen.who.kind not in select.kinds
-            ):
-                continue
-            names[seen.who] = seen.name or ""
-            for column in seen.columns:
-                if not of_field.have(column.field) or not _has_device(column.device, of_device, select):
-                    continue
-                if only_counters and look_up(column.field).kind is not FieldKind.COUNTER:
-                    continue
-                key = Key(seen.who, column.field, column.device)
-                ticks[key] = ticks.get(key, 0) + seen.ticks
-        hosts = {stream.number: stream for stream in streams}
+        for number in streams:
+            for source in self._sources:
+                for key, count in source.found(number, select.span, choice, on_damaged):
+                    ticks[key] = ticks.get(key, 0) + count
 
         def place(item: tuple[Key, int]) -> tuple[object, ...]:
-            who, stream = item[0].who, hosts[item[0].who.stream]
-            whose = (who.kind, names[who], who.uuid or "", stream.host, stream.collect)
-            return (*whose, item[0].field, *_natural_order(item[0].device or ""))
+            who, stream = item[0].who, streams[item[0].who.stream]
+            whose = (who.kind, newest[who].name or "", who.uuid or "", stream.host, stream.collect)
+            return (*whose, *place_of(item[0]))
 
-        return sorted(ticks.items(), key=place)
+        return newest, sorted((item for item in ticks.items() if item[0].who in newest), key=place)
 
     # What is asked of the sources.
 
@@ -229,16 +244,17 @@ class Query:
         rows = self._connection.execute("SELECT id, host, collect FROM stream WHERE tier = 0 ORDER BY host, collect")
         return [Stream(*row) for row in rows]
 
-    def _extent(self, stream: Stream, span: Span) -> Extent | None:
-        found = [extent for source in self._sources if (extent := source.extent(stream.number, span)) is not None]
+    def _extent(self, stream: Stream, span: Span, on_damaged: OnDamaged | None = None) -> Extent | None:
+        extents = [source.extent(stream.number, span, on_damaged) for source in self._sources]
+        found = [extent for extent in extents if extent is not None]
         if not found:
             return None
         first_ms, last_ms = min(extent.first_ms for extent in found), max(extent.last_ms for extent in found)
         return Extent(first_ms, last_ms, sum(extent.ticks for extent in found))
 
-    def _seen(self, stream: Stream, span: Span) -> Iterator[Seen]:
+    def _seen(self, stream: Stream, span: Span, on_damaged: OnDamaged | None) -> Iterator[Seen]:
         for source in self._sources:
-            yield from source.seen(stream.number, span)
+            yield from source.seen(stream.number, span, on_damaged)
 
     def _closed(self, span: Span) -> Span:
         """Close a span's open ends by the first and the last tick there is."""
@@ -290,19 +306,18 @@ class Query:
 # What is meant.
 
 
-class _Globs:
-    """Several globs, none of them meaning all."""
+class _Once:
+    """Tells of each damage once, however often it is met."""
 
-    def __init__(self, patterns: Sequence[str]) -> None:
-        self._matches = re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns) or r"").match
-        self._known: dict[str, bool] = {}
+    def __init__(self, on_damaged: OnDamaged) -> None:
+        self._on_damaged = on_damaged
+        self._told: set[str] = set()
 
-    def have(self, text: str) -> bool:
-        """Whether one of them matches."""
-        known = self._known.get(text)
-        if known is None:
-            known = self._known[text] = self._matches(text) is not None
-        return known
+    def __call__(self, text: str) -> None:
+        """Tell of it unless that was done."""
+        if text not in self._told:
+            self._told.add(text)
+            self._on_damaged(text)
 
 
 def _check(select: Select) -> None:
@@ -315,16 +330,19 @@ def _check(select: Select) -> None:
 
 
 def _is_wanted(stream: Stream, select: Select) -> bool:
-    return _Globs(select.hosts).have(stream.host) and _Globs(select.collects).have(stream.collect)
+    return Globs(select.hosts).have(stream.host) and Globs(select.collects).have(stream.collect)
 
 
-def _has_device(device: str | None, globs: _Globs, select: Select) -> bool:
-    return not select.devices or (device is not None and globs.have(device))
+def _is_total(select: Select) -> bool:
+    """Whether nothing is wanted of a counter but its sum over the whole span."""
+    if select.step_ms is not None:
+        return False
+    return select.aggregate is Aggregate.INCREASE or (select.rate and select.aggregate is Aggregate.MEAN)
 
 
 def _uuids(sightings: Sequence[Seen], patterns: Sequence[str]) -> set[str]:
     """Return the guests that had such a name at any time."""
-    globs = _Globs(patterns)
+    globs = Globs(patterns)
     return {
         seen.who.uuid
         for seen in sightings
@@ -344,11 +362,6 @@ def _portions(wanted: Sequence[tuple[Key, int]]) -> Iterator[list[Key]]:
         held += ticks
     if portion:
         yield portion
-
-
-def _natural_order(device: str) -> tuple[str | int, ...]:
-    """Have vCPU 10 come after vCPU 9."""
-    return (1, int(device), "") if device.isdecimal() else (0 if not device else 2, 0, device)
 
 
 def _guest(uuid: str, sightings: Sequence[tuple[Stream, Seen]]) -> Guest:
@@ -371,24 +384,24 @@ def _natural(field: str, *, rate: bool) -> Aggregate:
     return Aggregate.MEAN if rate or look_up(field).kind is FieldKind.GAUGE else Aggregate.LAST
 
 
-def _taken(column: Column, select: Select, aggregate: Aggregate, span: Span) -> steps.Samples:
+def _taken(column: Column, select: Select, aggregate: Aggregate, stepper: steps.Stepper) -> steps.Samples:
     """Return what is asked for of a column; nothing where the aggregate does not apply to it."""
     field = column.key.field
     named = look_up(field).kind in _NAMED or column.values.dtype == object
     whole = select.step_ms is None and select.aggregate is None
     if not whole and named and aggregate not in {Aggregate.LAST, Aggregate.COUNT}:
-        return steps.Samples(column.time_ms[:0], column.values[:0])
+        return steps.Samples(column.ticks.time_ms[:0], column.values[:0])
     if aggregate is Aggregate.INCREASE:
-        return steps.increases_by_steps(steps.increases_of(column), select.step_ms, span)
+        return steps.increases_by_steps(steps.increases_of(column), stepper)
     if not select.rate:
         samples = steps.samples_of(column)
-        return samples if whole else steps.by_steps(samples, aggregate, select.step_ms, span)
+        return samples if whole else steps.by_steps(samples, aggregate, stepper)
     increases = steps.increases_of(column)
     if whole:
         return increases.rates(field)
     if aggregate is Aggregate.MEAN:
-        return steps.rates_by_steps(increases, field, select.step_ms, span)
-    return steps.by_steps(increases.rates(field), aggregate, select.step_ms, span)
+        return steps.rates_by_steps(increases, field, stepper)
+    return steps.by_steps(increases.rates(field), aggregate, stepper)
 
 
 def _measure(field: str, select: Select, aggregate: Aggregate) -> Measure:
@@ -398,14 +411,14 @@ def _measure(field: str, select: Select, aggregate: Aggregate) -> Measure:
     return Measure(unit.base, per_second=True) if select.rate else Measure(unit.base, unit.scale)
 
 
-def _subject(column: Column, stream: Stream) -> Subject:
-    who = column.key.who
+def _subject(seen: Seen, stream: Stream) -> Subject:
+    who = seen.who
     return Subject(
         host=stream.host,
         collect=stream.collect,
         kind=Kind(who.kind),
         uuid=who.uuid,
-        name=column.name if who.uuid else None,
-        incarnation=column.incarnation,
+        name=seen.name if who.uuid else None,
+        incarnation=seen.incarnation,
         pool=who.name if who.kind == Kind.POOL else None,
     )

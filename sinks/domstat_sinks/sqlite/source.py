@@ -16,10 +16,13 @@ from domstat.catalog import ValueType
 from domstat.history import OnDamaged, Span
 from domstat_sinks.sqlite import layout
 from domstat_sinks.sqlite.choosing import Choice, Key, Who
-from domstat_sinks.sqlite.ticks import Flags, Joiner, Place, Ticks, offsets_ns
+from domstat_sinks.sqlite.ticks import Integers, Joiner, Place, Ticks, offsets_ns
 
 Values: TypeAlias = "np.ndarray[Any, Any]"
 """int64, uint64, float64, bool, or object: texts, and values of several types."""
+
+
+NOWHERE: Integers = np.zeros(0, dtype=np.int64)
 
 
 class Seen(Struct, frozen=True):
@@ -44,8 +47,8 @@ class Extent(Struct, frozen=True):
 class Column(Struct, frozen=True, kw_only=True):
     """Some samples of one series, in the order of their ticks.
 
-    *anew* says of a counter to which samples no rate can be taken from the one before: there the guest, its device or
-    the counter began anew; None says there are none. It says nothing where increases were not asked for.
+    *anew* are a counter's samples to which no rate can be taken from the one before, by their places: there the guest,
+    its device or the counter began anew. It says nothing where increases were not asked for.
 
     Where only totals were asked for, *ticks* may be the first and the last of those that the series has samples in,
     which are *covered* then.
@@ -56,7 +59,7 @@ class Column(Struct, frozen=True, kw_only=True):
     covered: Ticks
     place: Place
     values: Values
-    anew: Flags | None
+    anew: Integers
 
 
 class Source(Protocol):
@@ -74,9 +77,7 @@ class Source(Protocol):
         Raises DamagedError.
         """
 
-    def found(
-        self, stream: int, span: Span, choice: Choice, on_damaged: OnDamaged | None
-    ) -> Iterator[tuple[Key, int]]:
+    def found(self, stream: int, span: Span, choice: Choice, on_damaged: OnDamaged | None) -> Iterator[tuple[Key, int]]:
         """Give the series that are chosen, each as often as suits the source, and about how many samples they have.
 
         Raises DamagedError.
@@ -118,6 +119,7 @@ def typed(words: Any, type_: ValueType, texts: dict[int, str]) -> Values:
 
 def chained(parts: Sequence[Values]) -> Values:
     """Put values together that may be of several types, exactly."""
+    parts = [part for part in parts if len(part)] or parts[:1]
     types = {part.dtype for part in parts}
     if len(types) == 1:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -134,32 +136,32 @@ def joined(columns: Sequence[Column], joiner: Joiner) -> Column:
     if len(columns) == 1:
         return columns[0]
     ticks, starts = joiner.join([column.ticks for column in columns])
-    covered, _ = joiner.join([column.covered for column in columns])
+    is_all = all(column.covered is column.ticks for column in columns)
+    covered = ticks if is_all else joiner.join([column.covered for column in columns])[0]
     return Column(
         key=columns[0].key,
         ticks=ticks,
         covered=covered,
         place=_joined_places(columns, starts),
         values=chained([column.values[start:] for column, start in zip(columns, starts, strict=True)]),
-        anew=_joined_flags(columns, starts),
+        anew=_joined_places_anew(columns, starts),
     )
 
 
 def _joined_places(columns: Sequence[Column], starts: Sequence[int]) -> Place:
     first = columns[0].place
-    if isinstance(first, tuple) and all(column.place == first for column in columns):
+    if isinstance(first, tuple) and all(isinstance(its.place, tuple) and its.place == first for its in columns):
         return first
     return np.concatenate(
         [offsets_ns(column.place, column.ticks.call_ns)[start:] for column, start in zip(columns, starts, strict=True)]
     )
 
 
-def _joined_flags(columns: Sequence[Column], starts: Sequence[int]) -> Flags | None:
-    if all(column.anew is None for column in columns):
-        return None
-    return np.concatenate(
-        [
-            np.zeros(len(column.ticks) - start, dtype=bool) if column.anew is None else column.anew[start:]
-            for column, start in zip(columns, starts, strict=True)
-        ]
-    )
+def _joined_places_anew(columns: Sequence[Column], starts: Sequence[int]) -> Integers:
+    if all(column.anew is NOWHERE for column in columns):
+        return NOWHERE
+    places, before = [], 0
+    for column, start in zip(columns, starts, strict=True):
+        places.append(column.anew[column.anew >= start] + (before - start))
+        before += len(column.ticks) - start
+    return np.concatenate(places)

@@ -6,16 +6,15 @@ A rate is taken by the very operations that the stream uses, so that it is equal
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from msgspec import Struct
 
 from domstat.catalog import look_up
 from domstat.history import Aggregate, Span
-from domstat_sinks.sqlite.source import Column, Integers, Values
-
-PAUSE = 2
-"""Intervals of the usual length after which a sample no longer stands for all the time since the one before."""
+from domstat_sinks.sqlite.source import Column, Values
+from domstat_sinks.sqlite.ticks import Integers
 
 
 class Samples(Struct, frozen=True):
@@ -34,26 +33,29 @@ class Increases(Struct, frozen=True):
 
     def rates(self, field: str) -> Samples:
         """Return the increases per second, in the base unit."""
-        return Samples(self.time_ms, self.deltas.astype(np.float64) * look_up(field).rate_factor / self.elapsed_ns)
+        rates = self.deltas.astype(np.float64)
+        rates *= look_up(field).rate_factor  # in place: new arrays of this size cost more than the arithmetic
+        rates /= self.elapsed_ns
+        return Samples(self.time_ms, rates)
 
 
 def samples_of(column: Column) -> Samples:
     """Return a column's samples in its span."""
-    return Samples(column.time_ms[column.inside], column.values[column.inside])
+    ticks = column.ticks
+    return Samples(ticks.shown_ms, column.values if ticks.all_inside else column.values[ticks.inside])
 
 
 def increases_of(column: Column) -> Increases:
     """Return a counter's increases in its span; where it began anew, or no time has passed, there is none."""
-    elapsed_ns = _elapsed_ns(column)
-    has = column.inside[1:] & ~column.anew[1:] & (elapsed_ns > 0)
+    ticks = column.ticks
+    elapsed_ns = ticks.elapsed_ns(column.place)
     deltas = column.values[1:] - column.values[:-1]  # where an unsigned one fell it began anew, and is not kept
-    return Increases(column.time_ms[1:][has], deltas[has], elapsed_ns[has])
-
-
-def _elapsed_ns(column: Column) -> Integers:
-    """Return the time from each sample to the next (see :func:`domstat.rates.elapsed_ns`)."""
-    known = (column.boot[1:] == column.boot[:-1]) & (column.boot[1:] != 0)
-    return np.where(known, np.diff(column.boot_ns), np.diff(column.wall_ms) * 1_000_000)
+    anew = column.anew[column.anew > 0] - 1
+    if ticks.all_after_inside and ticks.is_steady and not len(anew):
+        return Increases(ticks.after_ms, deltas, elapsed_ns)
+    has = ticks.inside[1:] & (elapsed_ns > 0)
+    has[anew] = False
+    return Increases(ticks.after_ms[has], deltas[has], elapsed_ns[has])
 
 
 class Steps:
@@ -99,27 +101,42 @@ class Steps:
         return taken
 
 
-def by_steps(samples: Samples, aggregate: Aggregate, step_ms: int | None, span: Span) -> Samples:
+class Stepper:
+    """Finds out which samples are in which steps, once for all series with samples at the same times."""
+
+    def __init__(self, step_ms: int | None, span: Span) -> None:
+        self._step_ms = step_ms
+        self._span = span
+        self._last: tuple[Integers, Steps] | None = None
+
+    def steps(self, time_ms: Integers) -> Steps:
+        """Return the steps of samples at these times."""
+        if self._last is None or self._last[0] is not time_ms:
+            self._last = time_ms, Steps(time_ms, self._step_ms, self._span)
+        return self._last[1]
+
+
+def by_steps(samples: Samples, aggregate: Aggregate, stepper: Stepper) -> Samples:
     """Return one value a step of a series' samples."""
     if not len(samples.time_ms):
         return samples
-    steps = Steps(samples.time_ms, step_ms, span)
+    steps = stepper.steps(samples.time_ms)
     return Samples(steps.starts, steps.taken(samples.values, aggregate))
 
 
-def increases_by_steps(found: Increases, step_ms: int | None, span: Span) -> Samples:
+def increases_by_steps(found: Increases, stepper: Stepper) -> Samples:
     """Return each step's increase, in the counter's own unit: an increase is in the step in which it was read."""
     if not len(found.time_ms):
         return Samples(found.time_ms, found.deltas)
-    steps = Steps(found.time_ms, step_ms, span)
+    steps = stepper.steps(found.time_ms)
     return Samples(steps.starts, steps.sums(found.deltas))
 
 
-def rates_by_steps(found: Increases, field: str, step_ms: int | None, span: Span) -> Samples:
+def rates_by_steps(found: Increases, field: str, stepper: Stepper) -> Samples:
     """Return each step's mean rate: all that was gained over all the time in which it was gained."""
     if not len(found.time_ms):
         return found.rates(field)
-    steps = Steps(found.time_ms, step_ms, span)
+    steps = stepper.steps(found.time_ms)
     gained = Increases(steps.starts, steps.sums(found.deltas), steps.sums(found.elapsed_ns))
     return gained.rates(field)
 
@@ -128,24 +145,14 @@ def quantiles(values: Values, shares: Sequence[float]) -> tuple[float, ...]:
     """Return, for each share, the smallest value that so much of all values does not exceed; there must be one."""
     count = len(values)
     places = [min(max(int(np.ceil(share * count)) - 1, 0), count - 1) for share in shares]
-    parted = np.partition(values, sorted(set(places))) if places else values
-    return tuple(parted[place].item() for place in places)
+    found: dict[int, Any] = {count - 1: values.max(), 0: np.fmin.reduce(values)}
+    for place in places:
+        if place not in found:  # one by one, which is quicker than all at once
+            found[place] = np.partition(values, place)[place]
+    return tuple(found[place].item() for place in places)
 
 
-def covered_ms(time_ms: Integers) -> int:
-    """Return for how much time samples stand: each for that since the one before, the first for the usual time.
-
-    After a pause of more than ``PAUSE`` times the usual one a sample stands for no more than the usual time. A single
-    sample stands for nothing.
-    """
-    if len(time_ms) < 2:
-        return 0
-    passed = np.diff(np.sort(time_ms))
-    usual = int(np.median(passed))
-    return int(np.where(passed > PAUSE * usual, usual, passed).sum()) + usual
-
-
-def share_covered(time_ms: Integers, span: Span) -> float:
-    """Return the share of a span for which samples stand."""
+def share_covered(column: Column, span: Span) -> float:
+    """Return the share of a span for which a column's samples stand."""
     asked_ms = span.until_ms - span.since_ms
-    return min(1.0, covered_ms(time_ms) / asked_ms) if asked_ms > 0 else 0.0
+    return min(1.0, column.covered.covered_ms / asked_ms) if asked_ms > 0 else 0.0

@@ -17,7 +17,7 @@ import numpy as np
 Integers: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 Flags: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 
-Place: TypeAlias = tuple[int, int] | Integers
+Place: TypeAlias = "tuple[int, int] | Integers"
 """When in a call a record was read: after (numerator, denominator) of the call, or after so many ns of each call.
 
 The fraction is that of :func:`domstat.model.moment_within`: at most 3/2, of what comes after all guests.
@@ -51,7 +51,7 @@ class Ticks:
     """
 
     def __init__(
-        self, ids: Integers, time_ms: Integers, boot: Integers, boot_ns: Integers, call_ns: Integers, inside: Flags
+        self, ids: Integers, time_ms: Integers, boot: Integers, boot_ns: Integers, call_ns: Integers, *, inside: Flags
     ) -> None:
         self.ids = ids
         self.time_ms = time_ms
@@ -64,18 +64,19 @@ class Ticks:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def columns(self) -> tuple[Any, ...]:
-        """Return all that is known of the ticks, as it is given to make them."""
-        return self.ids, self.time_ms, self.boot, self.boot_ns, self.call_ns, self.inside
+    @property
+    def stamps(self) -> tuple[Integers, ...]:
+        """All that is known of them but whether they are inside."""
+        return self.ids, self.time_ms, self.boot, self.boot_ns, self.call_ns
 
     def part(self, chosen: slice | Integers) -> Ticks:
         """Return some of them."""
-        return Ticks(*(column[chosen] for column in self.columns()))
+        return Ticks(*(stamps[chosen] for stamps in self.stamps), inside=self.inside[chosen])
 
     @cached_property
     def ends(self) -> Ticks:
         """The first and the last of them."""
-        return self.part(np.array([0, len(self) - 1]))
+        return self.part(np.array([0, len(self) - 1][: len(self)]))
 
     @cached_property
     def all_inside(self) -> bool:
@@ -150,7 +151,8 @@ def offsets_ns(place: Place, call_ns: Integers) -> Integers:
     if not isinstance(place, tuple):
         return place
     numerator, denominator = place
-    offsets: Integers = call_ns * numerator // denominator
+    offsets: Integers = call_ns * numerator
+    offsets //= denominator
     return offsets
 
 
@@ -165,8 +167,9 @@ def covered_ms(time_ms: Integers) -> int:
     passed = np.diff(time_ms)
     if passed.min() < 0:
         passed = np.diff(np.sort(time_ms))
-    middle = [(len(passed) - 1) // 2, len(passed) // 2]
-    usual = int(np.partition(passed, middle)[middle].sum()) // 2
+    parted = np.partition(passed, len(passed) // 2)
+    upper = int(parted[len(passed) // 2])
+    usual = upper if len(passed) % 2 else (upper + int(parted[: len(passed) // 2].max())) // 2
     return int(np.where(passed > PAUSE * usual, usual, passed).sum()) + usual
 
 
@@ -196,5 +199,7 @@ def _join(parts: Sequence[Ticks]) -> tuple[Ticks, list[int]]:
     for part in parts:
         starts.append(int(np.searchsorted(part.ids, last_id, side="right")))
         last_id = max(last_id, int(part.ids[-1]))
-    kept = [part.part(slice(start, None)).columns() for part, start in zip(parts, starts, strict=True)]
-    return Ticks(*(np.concatenate(columns) for columns in zip(*kept, strict=True))), starts
+    kept = [part.part(slice(start, None)) for part, start in zip(parts, starts, strict=True)]
+    stamps = zip(*(part.stamps for part in kept), strict=True)
+    inside = np.concatenate([part.inside for part in kept])
+    return Ticks(*(np.concatenate(columns) for columns in stamps), inside=inside), starts
