@@ -3,19 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-
-import pytest
 
 from domstat.garbage import YOUNG_OBJECTS_MAX, spare_collections
-
-
-@pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
-    threshold = gc.get_threshold()
-    yield
-    gc.set_threshold(*threshold)
-    gc.unfreeze()
 
 
 def test_the_collector_goes_on_but_seldom_and_not_through_what_is_there_for_good() -> None:

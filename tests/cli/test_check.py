@@ -198,7 +198,7 @@ def check(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
         path = tmp_path / "domstat.toml"
         path.write_text(f"[agent]\nstate_dir = '{tmp_path}'\n{text}")
         command = [sys.executable, "-m", "domstat.cli", "check", "--connect", "--config", str(path)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
 
     return run
 

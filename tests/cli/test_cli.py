@@ -6,28 +6,36 @@ import json
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from cli.forked import forker
+
 EXIT_TROUBLE, EXIT_USAGE = 1, 2
+PATIENCE_S = 90.0
 COMMAND = [sys.executable, "-m", "domstat.cli"]
 
 
 def domstat(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; with an environment of its own in a new interpreter, see :mod:`cli.forked`."""
+    if env is None:
+        return forker().run(arguments)
     return subprocess.run(
         [*COMMAND, *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
         stdin=subprocess.DEVNULL,
-        env={**os.environ, **(env or {})},
+        env={**os.environ, **env},
     )
 
 
@@ -50,7 +58,7 @@ def state(tmp_path: Path) -> str:
 def log_of(agent: subprocess.Popen[str]) -> Iterator[str]:
     """Give the names of an agent's log events as they come; end it if it says nothing else for long."""
     assert agent.stderr
-    patience = threading.Timer(30, agent.kill)
+    patience = threading.Timer(120, agent.kill)
     patience.start()
     try:
         for line in agent.stderr:
@@ -171,7 +179,7 @@ def test_a_closed_pipe_ends_a_query_quietly(config: Callable[[str], str], tmp_pa
         agent.send_signal(signal.SIGTERM)
     query = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) SELECT i FROM n, samples"
     command = " ".join([*COMMAND, "history", "sql", "--config", path]) + f' "{query}" | head -1'
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=180)
     assert (done.stdout, done.stderr) == ('{"i":1}\n', "")
 
 
@@ -195,7 +203,7 @@ def test_run_keeps_a_history_of_the_test_driver(config: Callable[[str], str], tm
         for _ in range(3):
             next(event for event in events if event == "tick")
         agent.send_signal(signal.SIGTERM)
-        assert agent.wait(10) == 0
+        assert agent.wait(60) == 0
     query = "SELECT DISTINCT kind, host, domain FROM samples ORDER BY kind"
     done = domstat("history", "sql", "--config", path, "--format", "csv", query)
     assert done.stdout.splitlines() == ["kind,host,domain", "agent,t,", "guest,t,test", "host,t,"]
@@ -208,9 +216,10 @@ def test_a_closed_pipe_ends_the_agent_quietly(config: Callable[[str], str], tmp_
         assert agent.stdout
         agent.stdout.readline()
         agent.stdout.close()
-        assert agent.wait(10) == 0
-    levels = {json.loads(line)["level"] for line in (tmp_path / "log").read_text().splitlines()}
-    assert levels <= {"info", "debug"}
+        assert agent.wait(60) == 0
+    events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    # A machine too busy for ticks of 200 ms is told so, and that is another matter.
+    assert {event["level"] for event in events if event["event"] != "interval_too_short"} <= {"info", "debug"}
 
 
 def test_on_a_terminal_there_is_a_table_and_a_log_for_people(config: Callable[[str], str], tmp_path: Path) -> None:
@@ -219,14 +228,24 @@ def test_on_a_terminal_there_is_a_table_and_a_log_for_people(config: Callable[[s
     agent = subprocess.Popen([*COMMAND, "run", "--config", path], stdin=sub, stdout=sub, stderr=sub)
     os.close(sub)
     shown = b""
-    until = time.monotonic() + 20
+    until = time.monotonic() + PATIENCE_S
     while b"running" not in shown and time.monotonic() < until:
         shown += os.read(main, 65536)
     agent.send_signal(signal.SIGINT)
-    assert agent.wait(10) == 0
+    assert agent.wait(60) == 0
     os.close(main)
     assert b"t " in shown
     assert b'"event"' not in shown
+
+
+def ticks_in(history: Path) -> int:
+    """Count the ticks in a history that an agent may be writing, or is just about to make."""
+    try:
+        with closing(sqlite3.connect(f"file:{history}?mode=ro", uri=True)) as connection:
+            (count,) = connection.execute("SELECT count(*) FROM head").fetchone()
+    except sqlite3.OperationalError:
+        return 0
+    return int(count)
 
 
 @pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-"])
@@ -235,9 +254,13 @@ def test_a_log_that_cannot_be_written_costs_nothing_else(
 ) -> None:
     path = config(state(tmp_path) + '[[sinks]]\ntype = "sqlite"\n')
     command = " ".join([*COMMAND, "run", "--config", path, redirection])
-    subprocess.run(["timeout", "-s", "INT", "3", "bash", "-c", f"exec {command}"], check=False)
-    done = domstat("history", "sql", "--config", path, "SELECT count(*) AS ticks FROM head")
-    assert json.loads(done.stdout)["ticks"] >= 3
+    with subprocess.Popen(["bash", "-c", f"exec {command}"]) as agent:
+        until = time.monotonic() + PATIENCE_S
+        while ticks_in(tmp_path / "history.db") < 3 and agent.poll() is None and time.monotonic() < until:
+            time.sleep(0.05)
+        agent.send_signal(signal.SIGINT)
+    assert agent.returncode == 0
+    assert ticks_in(tmp_path / "history.db") >= 3
 
 
 @pytest.mark.parametrize(
@@ -245,7 +268,7 @@ def test_a_log_that_cannot_be_written_costs_nothing_else(
 )
 def test_output_that_cannot_be_written_is_one_line(command: str) -> None:
     done = subprocess.run(
-        ["bash", "-c", " ".join(COMMAND) + " " + command], capture_output=True, text=True, check=False, timeout=60
+        ["bash", "-c", " ".join(COMMAND) + " " + command], capture_output=True, text=True, check=False, timeout=180
     )
     assert done.returncode == EXIT_TROUBLE
     (line,) = done.stderr.splitlines()
@@ -254,7 +277,7 @@ def test_output_that_cannot_be_written_is_one_line(command: str) -> None:
 
 def test_no_output_at_all_is_no_traceback() -> None:
     command = " ".join(COMMAND) + " once --uri test:///default --interval 50ms >&-"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=180)
     assert "Traceback" not in done.stderr
 
 
@@ -262,7 +285,7 @@ def test_a_user_without_a_home_has_no_configuration_and_no_traceback() -> None:
     command = ["setpriv", "--reuid=54321", "--clear-groups", "env", "-i", *COMMAND, "check"]
     if os.geteuid() != 0:
         pytest.skip("needs root to become somebody without a home")
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd="/")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180, cwd="/")
     assert "Traceback" not in done.stderr
 
 

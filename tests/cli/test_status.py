@@ -119,7 +119,7 @@ def test_json_is_the_report_itself_and_has_the_same_exit_code(answering: Callabl
 def test_a_terminal_gets_a_table(answering: Callable[[Any], str]) -> None:
     main, sub = pty.openpty()
     asking = subprocess.Popen([*COMMAND, "status", "--socket", answering(REPORT)], stdin=sub, stdout=sub, stderr=sub)
-    assert asking.wait(30) == 0
+    assert asking.wait(60) == 0
     os.close(sub)
     assert "all is well" in os.read(main, 65536).decode()
     os.close(main)

@@ -1,10 +1,11 @@
 """A worker that behaves as it is told: its URI is a plan.
 
 A plan names what each worker does, one after the other, separated by ``/``; the last part is for all that follow, and
-the file named by DOMSTAT_FAKE_COUNT remembers how many there were. A worker's part is up to three lists, separated by
-``;``: what it does when asked (Ask, Survey, Examine), and after ``looks=`` and ``xml=`` what it does when told to
-Look and to Describe. A list has a behaviour per question, separated by ``,``; the last one goes on for ever. A
-behaviour is one step or several, joined by ``+``; a step is a word, with arguments after ``:``. See :class:`Steps`.
+DOMSTAT_FAKE_NUMBER says which one it is, from 0 (see :func:`faked.number_workers`). A worker's part is up to three
+lists, separated by ``;``: what it does when asked (Ask, Survey, Examine), and after ``looks=`` and ``xml=`` what it
+does when told to Look and to Describe. A list has a behaviour per question, separated by ``,``; the last one goes on
+for ever. A behaviour is one step or several, joined by ``+``; a step is a word, with arguments after ``:``.
+See :class:`Steps`.
 
 ``answer,sleep:0.4+answer;looks=busy:a=50/die`` answers at once, then always late, while looks see a guest "a" that is
 occupied for 50 ms; the workers after this one die when asked.
@@ -29,6 +30,9 @@ from domstat.collect import wire
 from domstat.model import Stamp
 
 Say = Callable[[bytes], None]
+
+HANGS_S = 600
+"""Longer than any test."""
 
 UNREACHABLE = wire.Failure("cannot connect", 38, unreachable=True)
 REFUSED = wire.Failure("unsupported", 84, unreachable=False)
@@ -141,11 +145,16 @@ class Steps:
     def silence(self, question: wire.Question, number: int) -> None:
         """Do not answer at all."""
 
+    def wait(self, question: wire.Question, number: int) -> None:
+        """Go on when the test says so, by a file."""
+        while not Path(os.environ["DOMSTAT_FAKE_GO"]).exists():
+            time.sleep(0.005)
+
     def hang(self, question: wire.Question, number: int) -> None:
-        time.sleep(60)
+        time.sleep(HANGS_S)
 
     def hang_deaf(self, question: wire.Question, number: int) -> None:
-        subprocess.run(["sleep", "60"], check=False)
+        subprocess.run(["sleep", str(HANGS_S)], check=False)
 
     def die(self, question: wire.Question, number: int) -> None:
         os._exit(3)
@@ -238,9 +247,7 @@ def main() -> None:
         return stream.read(length), number
 
     opened = wire.open_decoder.decode(read()[0])
-    count = Path(os.environ["DOMSTAT_FAKE_COUNT"])
-    worker = int(count.read_text() or 0) if count.exists() else 0
-    count.write_text(str(worker + 1))
+    worker = int(os.environ["DOMSTAT_FAKE_NUMBER"])
     lanes = {name: Lane(behaviours, say) for name, behaviours in read_plan(opened.uri, worker).items()}
     while True:
         message, number = read()

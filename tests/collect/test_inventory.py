@@ -494,7 +494,7 @@ def test_looking_things_up_waits_for_nobody() -> None:
 
     with known._lock:
         thread = in_a_thread(look_up)
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -516,7 +516,7 @@ def test_whatever_changes_or_goes_through_what_is_known_goes_one_after_the_other
         thread = in_a_thread(lambda: change(known))
         thread.join(0.05)
         assert thread.is_alive()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
 
 

@@ -15,7 +15,7 @@ from domstat.collect import wire
 from domstat.collect.errors import ClosedError, CollectError, WorkerDiedError
 from domstat.collect.process import STDERR_LINE_MAX, Mailbox, WorkerProcess
 from domstat.model import Stamp
-from faked import FAKE, STARTED_S, descriptors, eventually, is_alive, is_reaped
+from faked import FAKE, STARTED_S, descriptors, eventually, is_alive, is_reaped, number_workers
 from heard import Log
 
 ASK = wire.Ask(63, 1)
@@ -31,9 +31,9 @@ def happened() -> list[wire.Happened]:
 
 
 @pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: Log, happened: list[wire.Happened]) -> Iterator[Make]:
+def make(monkeypatch: pytest.MonkeyPatch, log: Log, happened: list[wire.Happened]) -> Iterator[Make]:
     """Start workers that behave as the plan says; all are killed in the end."""
-    monkeypatch.setenv("DOMSTAT_FAKE_COUNT", str(tmp_path / "count"))
+    number_workers(monkeypatch)
     made: list[WorkerProcess] = []
 
     def make(plan: str, on_happened: Callable[[wire.Happened], Any] = happened.append) -> WorkerProcess:
@@ -221,7 +221,7 @@ def test_whoever_waits_while_the_agent_stops_is_told_so(make: Make) -> None:
     thread = threading.Thread(target=wait)
     thread.start()
     process.kill(closing=True)
-    thread.join(5)
+    thread.join(STARTED_S)
     assert [type(error) for error in caught] == [ClosedError]
 
 

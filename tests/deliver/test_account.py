@@ -49,7 +49,7 @@ def spool(tmp_path: Path, log: Log) -> Iterator[Spool]:
     spool.open()
     spool.start()
     yield spool
-    assert spool.stop(10)
+    assert spool.stop(60)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def couriers(spool: Spool, tmp_path: Path, log: Log) -> Iterator[list[Courier]]:
         courier.start()
     yield made
     for courier in made:
-        assert courier.stop(10)
+        assert courier.stop(60)
 
 
 def test_every_sink_and_the_journal_are_told_of_by_the_catalogues_names(spool: Spool, couriers: list[Courier]) -> None:

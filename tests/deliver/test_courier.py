@@ -81,7 +81,7 @@ def spool(log: Log, tmp_path: Path) -> Iterator[Spool]:
     spool.open()
     spool.start()
     yield spool
-    assert spool.stop(10)
+    assert spool.stop(60)
 
 
 Carry = Callable[..., Courier]
@@ -109,7 +109,7 @@ def ticks(count: int, records: int = 2) -> list[Batch]:
 def deliver(spool: Spool, courier: Courier, batches: Sequence[Batch]) -> None:
     for one in batches:
         spool.offer(one)
-    assert courier.stop(10)
+    assert courier.stop(60)
     adds_up(courier)
 
 
@@ -120,7 +120,7 @@ def adds_up(courier: Courier) -> None:
 
 
 def eventually(holds: Callable[[], bool]) -> bool:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not holds() and time.monotonic() < end:
         time.sleep(0.002)
     return holds()
@@ -130,7 +130,7 @@ def until(event: threading.Event) -> Callable[[Sequence[Batch]], None]:
     """Make a step that lasts until *event*."""
 
     def wait(_batches: Sequence[Batch]) -> None:
-        event.wait(10)
+        event.wait(60)
 
     return wait
 
@@ -173,7 +173,7 @@ def test_a_backlog_drains_in_portions(carry: Carry, spool: Spool, portion: int) 
     assert eventually(lambda: spool._committed == spool._next - 1)
     held.set()
     assert caught_up(courier, 2 * len(batches))
-    assert courier.stop(10)
+    assert courier.stop(60)
     assert sink.stored == batches
     assert sink.sizes == [1, portion, portion, 1]
 
@@ -186,7 +186,7 @@ def test_a_write_may_be_put_off_until_there_is_more(carry: Carry, spool: Spool) 
     assert caught_up(courier, 6)
     assert sink.sizes == [3]
     spool.offer(ticks(4)[3])
-    assert courier.stop(10)
+    assert courier.stop(60)
     assert sink.sizes == [3, 1], "stopping waits for nothing"
 
 
@@ -197,7 +197,7 @@ def test_what_failed_comes_again_until_it_is_stored(carry: Carry, spool: Spool, 
     batches = ticks(1)
     spool.offer(batches[0])
     assert caught_up(courier, 2)
-    assert courier.stop(10)
+    assert courier.stop(60)
     assert sink.stored == batches
     assert courier.counts.retries == 3
     adds_up(courier)
@@ -211,7 +211,7 @@ def test_opening_is_retried_too(carry: Carry, spool: Spool) -> None:
     courier = carry(sink)
     spool.offer(ticks(1)[0])
     assert caught_up(courier, 2)
-    assert courier.stop(10)
+    assert courier.stop(60)
     assert (sink.opened, sink.closed, len(sink.stored)) == (3, 1, 1)
 
 
@@ -231,7 +231,7 @@ def test_a_sink_that_knows_when_is_not_asked_before_but_not_left_alone_for_ever(
     courier = carry(Scripted(Retry("busy", after=30.0), Retry("busy"), Retry("a day", after=86_400)))
     spool.offer(ticks(1)[0])
     assert caught_up(courier, 2)
-    assert courier.stop(10)
+    assert courier.stop(60)
     assert waits == [30.0, 0.0, 900.0]
 
 
@@ -248,7 +248,7 @@ def test_the_wait_grows_at_random_up_to_a_bound(carry: Carry, spool: Spool, monk
     courier = carry(Scripted(*[Retry("busy")] * 40), backoff_max_s=10.0)
     spool.offer(ticks(1)[0])
     assert caught_up(courier, 2)
-    assert courier.stop(10)
+    assert courier.stop(60)
     assert bounds[:4] == [0.5, 1.0, 2.0, 4.0]
     assert max(bounds) == bounds[-1] == 10.0
 
@@ -290,7 +290,7 @@ def test_a_rejection_of_nothing_or_of_too_much_confuses_nobody(carry: Carry, spo
     first = carry(Scripted(Reject([])), "first")
     second = carry(Scripted(reject_too_much), "second")
     deliver(spool, first, ticks(1))
-    assert second.stop(10)
+    assert second.stop(60)
     adds_up(second)
     assert (first.counts.written, first.counts.rejected) == (2, 0)
     assert (second.counts.written, second.counts.rejected) == (0, 2)
@@ -334,7 +334,7 @@ def test_a_record_that_a_sink_chokes_on_is_found_and_the_others_are_stored(
     for one in ticks(3, records=5):
         spool.offer(one)
     assert caught_up(courier, 15)
-    assert courier.stop(10)
+    assert courier.stop(60)
     adds_up(courier)
     assert (courier.counts.written, courier.counts.rejected) == (12, 3)
     assert {letter["record"]["domain"]["uuid"] for letter in letters(tmp_path)} == {"u2"}
@@ -348,7 +348,7 @@ def test_a_sink_that_fails_of_everything_is_made_anew_and_loses_nothing(carry: C
     for one in batches:
         spool.offer(one)
     assert caught_up(courier, 4)
-    assert courier.stop(10)
+    assert courier.stop(60)
     adds_up(courier)
     assert (courier.counts.written, courier.counts.rejected) == (4, 0)
     assert sink.opened > 1
@@ -367,7 +367,7 @@ def test_a_sink_that_stops_keeps_its_share_of_the_journal(
     for one in ticks(20):
         spool.offer(one)
     assert eventually(lambda: courier.ended is not None)
-    assert courier.stop(10)
+    assert courier.stop(60)
     assert courier.ended is why
     assert courier.state is State.STOPPED
     assert (courier.counts.received, courier.pending, courier.counts.retries) == (40, 40, 0)
@@ -375,7 +375,7 @@ def test_a_sink_that_stops_keeps_its_share_of_the_journal(
     again = Scripted()
     later = carry(again)
     assert caught_up(later, 40)
-    assert later.stop(10)
+    assert later.stop(60)
     assert len(again.stored) == 20
 
 
@@ -383,7 +383,7 @@ def test_for_a_sink_that_is_finished_nothing_is_kept(carry: Carry, spool: Spool,
     courier = carry(Scripted(Finished("the pipe is closed")))
     spool.offer(ticks(1)[0])
     assert eventually(lambda: courier.ended is not None and courier.pending == 0)
-    assert courier.stop(10)
+    assert courier.stop(60)
     assert (courier.state, courier.counts.dropped) == (State.FINISHED, 2)
     assert log.events("error") == []
     assert spool.strangers() == {}
@@ -399,7 +399,7 @@ def test_whoever_wants_to_know_is_told_when_a_sink_takes_no_more(
     courier.start()
     spool.offer(ticks(1)[0])
     assert eventually(lambda: bool(ended) or courier.counts.written == 2)
-    assert courier.stop(10)
+    assert courier.stop(60)
     assert len(ended) == told
 
 
@@ -411,17 +411,17 @@ def test_a_tick_never_waits_for_a_sink_and_stopping_keeps_its_bound(carry: Carry
 
     def hang(_batches: Sequence[Batch]) -> None:
         hanging.set()
-        release.wait(30)
+        release.wait(60)
 
     courier = carry(Scripted(hang))
     spool.offer(ticks(1)[0])
-    assert hanging.wait(10)
+    assert hanging.wait(60)
     for one in ticks(100):
         spool.offer(one)
     assert not courier.stop(0.1)
     assert courier.pending == 202
     release.set()
-    courier._thread.join(10)
+    courier._thread.join(60)
     adds_up(courier)
 
 
@@ -437,13 +437,13 @@ def test_stopping_does_not_wait_for_a_backoff_and_what_is_left_is_for_the_next_a
         for one in ticks(3):
             spool.offer(one)
         assert eventually(lambda: courier.counts.retries == 1)
-        assert courier.stop(5)
+        assert courier.stop(60)
     assert sink.closed == 1
     assert (courier.counts.dropped, courier.pending) == (0, 6)
     again = Scripted()
     later = carry(again)
     assert caught_up(later, 6)
-    assert later.stop(10)
+    assert later.stop(60)
     assert again.stored == ticks(3)
 
 
@@ -453,7 +453,7 @@ def test_what_came_after_the_stop_is_there_for_the_next_courier(carry: Carry, sp
     again = Scripted()
     later = carry(again)
     assert caught_up(later, 2)
-    assert later.stop(10)
+    assert later.stop(60)
     assert again.stored == ticks(2)[1:]
 
 
@@ -475,14 +475,14 @@ def test_a_sink_may_call_exit_without_ending_the_agent(carry: Carry, spool: Spoo
 
 def test_one_courier_does_not_feel_another(carry: Carry, spool: Spool) -> None:
     release = threading.Event()
-    slow = carry(Scripted(lambda _batches: (release.wait(30), None)[1]), "slow")
+    slow = carry(Scripted(lambda _batches: (release.wait(60), None)[1]), "slow")
     quick = carry(Scripted(), "quick")
     spool.offer(ticks(1)[0])
     assert caught_up(quick, 2)
     assert slow.pending == 2
     release.set()
-    assert slow.stop(10)
-    assert quick.stop(10)
+    assert slow.stop(60)
+    assert quick.stop(60)
 
 
 # --- far behind
@@ -508,7 +508,7 @@ def test_a_sink_that_was_away_for_long_gets_everything_in_order(carry: Carry, sp
     away_for(spool, courier, sink, batches)
     back.set()
     assert caught_up(courier, 120)
-    assert courier.stop(10)
+    assert courier.stop(60)
     assert sink.stored == batches
 
 
@@ -526,7 +526,7 @@ def test_a_sink_that_takes_any_order_gets_the_newest_before_its_backlog(
     away_for(spool, courier, sink, batches)
     back.set()
     assert caught_up(courier, 120)
-    assert courier.stop(10)
+    assert courier.stop(60)
     adds_up(courier)
     times = [one.stamp.time_ms // 1000 for one in sink.stored]
     assert sorted(times) == list(range(60))

@@ -67,7 +67,7 @@ def make(log: Log, tmp_path: Path) -> Iterator[Make]:
 
     yield open_one
     for spool in made:
-        assert spool.stop(10)
+        assert spool.stop(60)
 
 
 def tick(i: int, records: int = 2) -> Batch:
@@ -120,13 +120,13 @@ def test_no_sink_has_a_batch_before_the_file_has_it(make: Make, monkeypatch: pyt
 
     def dawdle(*arguments: object) -> None:
         begun.set()
-        over.wait(30)
+        over.wait(60)
         append(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "append", dawdle)
         spool.offer(tick(1))
-        assert begun.wait(10)
+        assert begun.wait(60)
         assert not spool.has_for("mine")
         assert spool.fresh("mine", 16) is None
         over.set()
@@ -182,7 +182,7 @@ def test_a_sink_goes_on_where_it_was_when_the_agent_ended(make: Make) -> None:
     offer(first, *[tick(i) for i in range(5)])
     taken = first.take("mine", 3, Unpacker())
     first.done("mine", taken.first, taken.last)
-    assert first.stop(10)
+    assert first.stop(60)
     again = make()
     later = Reader()
     again.enlist(later, oldest=False)
@@ -206,7 +206,7 @@ def test_a_sink_that_is_not_configured_any_more_keeps_its_place(make: Make) -> N
         first.enlist(Reader(name), oldest=False)
     offer(first, tick(1), tick(2))
     take_all(first)
-    assert first.stop(10)
+    assert first.stop(60)
     again = make()
     again.enlist(Reader(), oldest=False)
     assert again.strangers() == {"gone": 4}
@@ -223,7 +223,7 @@ def test_for_a_sink_that_is_dismissed_nothing_is_kept(make: Make) -> None:
     offer(spool, tick(2))
     assert reader.received == 2
     spool._trim()
-    assert spool.stop(10)
+    assert spool.stop(60)
     assert make().strangers() == {}
 
 
@@ -280,14 +280,14 @@ def test_a_disk_that_hangs_holds_up_no_sink(make: Make, monkeypatch: pytest.Monk
 
     def hang(*arguments: object) -> None:
         hung.set()
-        over.wait(30)
+        over.wait(60)
         append(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(spool_module, "STALL_S", 0.01)
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "append", hang)
         spool.offer(tick(1))
-        assert hung.wait(10)
+        assert hung.wait(60)
         time.sleep(0.02)
         spool.offer(tick(2))
         assert spool.has_for("mine")
@@ -302,7 +302,7 @@ def test_a_journal_that_cannot_be_opened_is_tried_again_and_nothing_it_has_is_sk
     first = make()
     first.enlist(Reader(), oldest=False)
     offer(first, tick(1))
-    assert first.stop(10)
+    assert first.stop(60)
     (tmp_path / "journal.db").rename(tmp_path / "away")
     (tmp_path / "journal.db").mkdir()
     spool = make()
@@ -326,7 +326,7 @@ def test_a_file_that_is_removed_while_it_is_in_use_is_begun_anew(make: Make, tmp
     assert log.facts("journal_damaged")["error"] == "it was removed while it was in use"
     assert take_all(spool) == [tick(1), tick(2)], "memory still has both"
     assert reader.left == [(4, Why.DAMAGED)]
-    assert spool.stop(10)
+    assert spool.stop(60)
     again = make()
     again.enlist(Reader(), oldest=False)
     assert not again.has_for("mine")

@@ -11,7 +11,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,28 @@ from real.conftest import Agent
 
 SEED_VARIABLE = "DOMSTAT_FAULTS_SEED"
 
+SHORT_SEED = 6
+"""Of the short forms, which do the same every time, as far as a machine does; what chance may find the long ones do."""
+
+ATTEMPTS = 3
+
 SURVEY_S = 10.0
 """A survey of the lab's few guests and no pools is through in a fraction of this."""
 
 
+class Chance:
+    """Whether it is left to chance what a test does."""
+
+    is_given = False
+
+
 def seed() -> int:
-    """Return the seed that the environment gives, or a new one, and print it: with it a run can be had again."""
-    chosen = int(os.environ.get(SEED_VARIABLE) or random.randrange(1_000_000))
+    """Return the seed that the environment gives, or in a long form a new one, and print it.
+
+    With it a run can be had again.
+    """
+    by_itself = random.randrange(1_000_000) if Chance.is_given else SHORT_SEED
+    chosen = int(os.environ.get(SEED_VARIABLE) or by_itself)
     sys.stdout.write(f"{SEED_VARIABLE}={chosen}\n")
     return chosen
 
@@ -46,6 +61,25 @@ def say(figures: dict[str, Any], capsys: pytest.CaptureFixture[str] | None = Non
         return
     with capsys.disabled():
         sys.stdout.write("\n" + line)
+
+
+def at_best(attempt: Callable[[Path], dict[str, Any]], folder: Path, in_time: Callable[[dict[str, Any]], None]) -> None:
+    """Judge by the best of a few attempts what a busy machine may take time from; each has a folder of its own.
+
+    What is too slow by itself is so every time. *in_time* asserts that; what must hold always *attempt* asserts itself.
+    """
+    for number in range(1, ATTEMPTS + 1):
+        own = folder / f"attempt-{number}"
+        own.mkdir()
+        figures = attempt(own)
+        say(figures)
+        try:
+            in_time(figures)
+        except AssertionError:
+            if number == ATTEMPTS:
+                raise
+        else:
+            return
 
 
 def percentile(values: Iterable[float], share: float) -> float:

@@ -36,7 +36,7 @@ from .oracle import percentile, say, seed
 AT_ONCE = 2
 """Agents at work at the same time, each in a folder of its own."""
 
-KILLS_SHORT, KILLS_LONG = 50, 1000
+KILLS_SHORT, KILLS_LONG = 10, 1000
 
 LIVES_S = (0.005, 0.3)
 """For so long an agent lives after its first commit."""
@@ -44,7 +44,7 @@ LIVES_S = (0.005, 0.3)
 STARTS_S_MAX = 3.0
 """From the start of the process to its first commit, in 99 of 100 cases."""
 
-WAITS_S = 30.0
+WAITS_S = 90.0
 
 HOST = "lab"
 

@@ -23,9 +23,6 @@ from .stored import stored_otherwise
 from .truth import Eye, Look
 
 INTERVAL_S = 0.5
-AFTER_S = 2 * INTERVAL_S + 0.2
-"""How long nothing is done in the end, so that the last deed has records after it."""
-
 FIRST = ("attach", "replug_another", "replug_same")
 """What is done in any case, whatever chance brings, with a record after each."""
 
@@ -54,21 +51,21 @@ def eye(lab: PrivateLibvirtd) -> Iterator[Eye]:
     made.close()
 
 
-def go_on(menagerie: Menagerie, eye: Eye, deeds: int, period_s: float) -> list[Look]:
+def go_on(menagerie: Menagerie, eye: Eye, agent: Agent, deeds: int, period_s: float) -> list[Look]:
     """Do so many things to the guests, one a period; return what they were like before and after each."""
     looks = [eye.look()]
     for number in range(deeds):
         due = time.monotonic() + period_s
         if number < len(FIRST):
             menagerie.do(FIRST[number], menagerie.guests[-1])
-            due += 1.5 * INTERVAL_S  # there is to be a record afterwards
+            agent.wait_more_ticks(2)  # the second of which began afterwards
         else:
             menagerie.do_something()
         looks.append(eye.look())
         if (wait := due - time.monotonic()) > 0:
             time.sleep(wait)
             looks.append(eye.look())
-    time.sleep(AFTER_S)
+    agent.wait_more_ticks(2)
     return [*looks, eye.look()]
 
 
@@ -90,7 +87,7 @@ def churn(
     """Have an agent watch what is done to guests; return the figures, and examples of what is wrong."""
     agent = run_agent(extra=SETTINGS, interval=f"{INTERVAL_S * 1000:.0f}ms")
     agent.wait_ticks(2)
-    looks = go_on(menagerie, eye, deeds, period_s)
+    looks = go_on(menagerie, eye, agent, deeds, period_s)
     agent.stop()
     told = Told(folder)
     figures, examples = truth.judge(truth.reads_of(told, "lab", PREFIX), looks, menagerie.deeds, menagerie.sizes)

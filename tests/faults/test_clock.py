@@ -10,18 +10,24 @@ import json
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from domstat.deliver.codec import Unpacker
+from domstat.deliver.files import look
+from domstat.deliver.journal import FILE
 from domstat.jsonlines import read_time
 from domstat.model import Moment, Stamp, moment_within
 from domstat_sinks.sqlite import connect
 from faketime import STEPS_S, WallClock, boot_s, missed, rss_kib
 from real.conftest import BURNER, Agent
+
+from .oracle import at_best
 
 STAYS_TICKS = (5, 7)
 """So many intervals, at random and not whole ones, a clock stays as it was set: steps fall anywhere between ticks."""
@@ -44,15 +50,13 @@ class Left:
     def __init__(self, folder: Path, guest: str) -> None:
         records = [json.loads(line) for line in (folder / "stdout.jsonl").read_text().splitlines()]
         connection = connect(folder / "history.db")
-        rows = connection.execute(
-            "SELECT time_ms, boot_ns, call_ns FROM head JOIN stream ON stream.id = stream WHERE collect = 'default'"
-        ).fetchall()
         stored = connection.execute(
             "SELECT time_ms, value FROM rates WHERE domain = ? AND field = 'cpu.time'", (guest,)
         ).fetchall()
         connection.close()
         self.stored_rates = dict(stored)
-        self.stamps = {time_ms: Stamp(time_ms, boot_ns, "boot", call_ns) for time_ms, boot_ns, call_ns in rows}
+        # The journal's, which has every row as it was collected.
+        self.stamps = {stamp.time_ms: stamp for stamp in stamps_in(folder / FILE)}
         self.all = [record for record in records if record["collect"] == "default"]
         own = [record for record in self.all if record["kind"] == "agent"]
         self.own = own[-1]["params"]
@@ -100,6 +104,16 @@ class Left:
         rated_s: float = sum(record["rates"]["cpu.time"] * record["interval_s"] for record in self.records[1:])
         done_ns: int = self.records[-1]["params"]["cpu.time"] - self.records[0]["params"]["cpu.time"]
         return abs(rated_s * 1e9 / done_ns - 1)
+
+
+def stamps_in(journal: Path) -> Iterator[Stamp]:
+    """Give the stamps of the ticks in a journal."""
+    unpacker = Unpacker()
+    with closing(look(journal)) as connection:
+        for number, blob in connection.execute("SELECT number, blob FROM batch ORDER BY number").fetchall():
+            batch = unpacker.unpack(number, blob)
+            if batch.collect == "default":
+                yield batch.stamp
 
 
 class Steps:
@@ -154,7 +168,7 @@ def go_through(
     """Start an agent in 1970, set its clock step by step, end it; return the figures."""
     clock = WallClock(folder)
     clock.step_to_1970()
-    agent = run_agent(interval=f"{interval_s * 1000:.0f}ms", env=clock.env)
+    agent = run_agent(interval=f"{interval_s * 1000:.0f}ms", env=clock.env, folder=folder)
     agent.wait_ticks(5)
     steps = Steps(agent, clock, interval_s)
     rss: list[int] = []
@@ -181,8 +195,12 @@ def go_through(
     }
 
 
-def assert_held(figures: dict[str, Any]) -> None:
+def assert_in_time(figures: dict[str, Any]) -> None:
+    """Assert what a busy machine may take time from."""
     assert max(figures["missed"].values()) <= 1, figures
+
+
+def assert_held(figures: dict[str, Any]) -> None:
     assert figures["noticed"] == figures["steps"], figures
     assert figures["rate_error"] <= 0.01, figures
     assert figures["total_error"] <= 0.01, figures
@@ -191,7 +209,12 @@ def assert_held(figures: dict[str, Any]) -> None:
 
 
 def test_an_agent_outlives_steps_of_its_clock(run_agent: Callable[..., Agent], tmp_path: Path) -> None:
-    assert_held(go_through(run_agent, tmp_path, [(name,) for name in SHORT], 0.5))
+    def attempt(folder: Path) -> dict[str, Any]:
+        figures = go_through(run_agent, folder, [(name,) for name in SHORT], 0.5)
+        assert_held(figures)
+        return figures
+
+    at_best(attempt, tmp_path, assert_in_time)
 
 
 @pytest.mark.faults
@@ -201,3 +224,4 @@ def test_an_agent_outlives_many_steps_of_its_clock(
     figures = go_through(run_agent, tmp_path, [LONG] * ROUNDS, 1.0)
     report(figures)
     assert_held(figures)
+    assert_in_time(figures)

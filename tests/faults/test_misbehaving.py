@@ -26,8 +26,9 @@ from .oracle import percentile, say
 TICKS = 200
 TICK_S = 0.01
 
-LATE_S_MAX = 1.0
-"""A sink that is well has a tick a hundred times sooner than a sink that hangs would let it; on any machine."""
+LATE_S_MAX = 20.0
+"""A sink that is well has a tick within this on any machine; beside one that hangs or sleeps for an hour that holds it
+up, it never has."""
 
 
 class Well:
@@ -117,7 +118,7 @@ def spool(tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch) -> Iterator
     spool.open()
     spool.start()
     yield spool
-    spool.stop(10)
+    spool.stop(60)
 
 
 def lateness(spool: Spool, folder: Path, log: Log, odd: dict[str, Any]) -> tuple[list[float], dict[str, Courier]]:
@@ -143,7 +144,7 @@ def test_a_sink_feels_nothing_of_whatever_others_do(
     spool: Spool, tmp_path: Path, log: Log, capsys: pytest.CaptureFixture[str]
 ) -> None:
     alone, before = lateness(spool, tmp_path, log, {})
-    assert before["well"].stop(5)
+    assert before["well"].stop(60)
     beside, couriers = lateness(spool, tmp_path, log, {name: lambda act=act: Odd(act) for name, act in ODD.items()})
     say(
         {
@@ -158,14 +159,16 @@ def test_a_sink_feels_nothing_of_whatever_others_do(
         capsys,
     )
     assert max(beside) < LATE_S_MAX
+    assert eventually(lambda: couriers["rejects more than it was given"].counts.rejected == TICKS)
+    assert eventually(lambda: all(courier.counts.received == TICKS for courier in couriers.values()))
     for name, courier in couriers.items():
         counts = courier.counts
         assert counts.received == counts.written + counts.rejected + counts.dropped + courier.pending, name
         assert counts.received == TICKS, name
-    assert couriers["well"].pending == 0
+    assert eventually(lambda: couriers["well"].pending == 0)
     assert couriers["hangs"].pending == TICKS
     assert couriers["raises"].pending == TICKS, "nothing is given up"
     assert couriers["is refused for ever"].state is State.STOPPED
-    assert couriers["rejects more than it was given"].counts.rejected == TICKS
-    stopped = {name for name, courier in couriers.items() if courier.stop(0.1)}
-    assert couriers.keys() - stopped <= {"hangs", "sleeps for an hour"}
+    hanging = {"hangs", "sleeps for an hour"}
+    stopped = {name for name, courier in couriers.items() if courier.stop(0.1 if name in hanging else 60)}
+    assert couriers.keys() - stopped <= hanging

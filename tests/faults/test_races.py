@@ -149,8 +149,8 @@ def hammer(folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, troubl
     dead.is_alive = True
     rested = eventually(lambda: not any(spool.expects(name) for name in sinks), 30)
     for courier in couriers.values():
-        courier.stop(10)
-    assert spool.stop(10)
+        courier.stop(60)
+    assert spool.stop(60)
     lacking = {name: sum(records[tag] for tag in records.keys() - set(sink.times)) for name, sink in sinks.items()}
     return {
         "test": "races",

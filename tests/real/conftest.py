@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,23 @@ SLEEPER = tiny("sleeper")
 NAUGHTY = tiny("a\"b',c=d $x\\ {e}\x9b31m\u202e\t" + "n" * 150)
 """A name with quotes, commas, the start of an escape sequence and a mark that turns the text around."""
 
+PATIENCE_S = 90.0
+"""How long anything is waited for that is to come at once: no test fails because its machine is busy."""
+
+OWN_DISK, OWN_DISK_BYTES = "own-disk", 256 << 20
+"""A folder of the lab that is a file system nobody but a test writes to: what is free on it is known."""
+
+
+@contextmanager
+def own_disk(folder: Path) -> Iterator[None]:
+    """Mount a file system on a folder of a lab that is not running yet: its libvirtd sees it where it is here."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={OWN_DISK_BYTES}", "tmpfs", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
 
 class Silent:
     """A logger for tests that do not look at the log."""
@@ -50,7 +68,10 @@ def lab() -> Iterator[PrivateLibvirtd]:
     if os.geteuid() != 0:
         pytest.skip("a private libvirtd needs root: run ./dev test as root or with sudo")
     made = image.ensure()
-    with tempfile.TemporaryDirectory(prefix="domstat-lab-") as folder, PrivateLibvirtd(Path(folder)) as running:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="domstat-lab-")))
+        stack.enter_context(own_disk(folder / OWN_DISK))
+        running = stack.enter_context(PrivateLibvirtd(folder))
         guests.start(running, [WRITER, BURNER], made)
         guests.start(running, [SLEEPER, NAUGHTY])
         guests.wait_booted(running, [WRITER, BURNER])
@@ -123,12 +144,12 @@ class Agent:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=env)
 
     def events(self, name: str | None = None) -> list[dict[str, Any]]:
-        """Return the log's events so far, those called *name*; every line must be one."""
-        lines = self._log_path.read_text().splitlines()
+        """Return the log's events so far, those called *name*; every line must be one, but for one half written."""
+        lines = self._log_path.read_bytes().split(b"\n")[:-1]
         events = [json.loads(line) for line in lines]
         return [event for event in events if name in {None, event["event"]}]
 
-    def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
+    def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = PATIENCE_S) -> None:
         until = time.monotonic() + seconds
         while not condition():
             assert self.process.poll() is None, f"the agent ended: {self._log_path.read_text()}"
@@ -145,7 +166,7 @@ class Agent:
         """End the agent; return how long it took, in seconds."""
         began = time.monotonic()
         self.process.send_signal(number)
-        self.process.wait(10)
+        self.process.wait(PATIENCE_S)
         return time.monotonic() - began
 
 
@@ -160,16 +181,17 @@ def run_agent(lab: PrivateLibvirtd, tmp_path: Path) -> Iterator[Callable[..., Ag
         sinks: str | None = None,
         env: dict[str, str] | None = None,
         log_level: str = "info",
+        folder: Path = tmp_path,
     ) -> Agent:
         """Run an agent with *extra* in the host's table; without a survey, which would come at any five minutes."""
         survey = "" if "survey" in extra else "survey = { enabled = false }\n"
-        config = tmp_path / "domstat.toml"
+        config = folder / "domstat.toml"
         config.write_text(
-            f'[agent]\nstate_dir = "{tmp_path}"\ninterval = "{interval}"\nlog_level = "{log_level}"\n'
+            f'[agent]\nstate_dir = "{folder}"\ninterval = "{interval}"\nlog_level = "{log_level}"\n'
             f'[[hosts]]\nuri = "{uri or lab.uri_ro}"\nname = "lab"\n{survey}{extra}\n'
             + (sinks or '[[sinks]]\ntype = "sqlite"\n[[sinks]]\ntype = "stdout"\nformat = "json"\n')
         )
-        agents.append(Agent(config, tmp_path / "stdout.jsonl", env))
+        agents.append(Agent(config, folder / "stdout.jsonl", env))
         return agents[-1]
 
     yield run

@@ -6,10 +6,13 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from domstat.catalog import GROUPS
+from domstat.collect.block import ACTIVE
 from domstat.collect.wire import Globs
 from domstat.model import Event, Kind, Record
 from domstat_lab import guests, hotplug, life
@@ -17,15 +20,24 @@ from domstat_lab.hang import hung
 from domstat_lab.libvirtd import PrivateLibvirtd
 from domstat_lab.spec import DiskSpec, GuestSpec, tiny
 
-from .conftest import BURNER, NAUGHTY, SLEEPER, WRITER, Collector
+from .conftest import BURNER, NAUGHTY, PATIENCE_S, SLEEPER, WRITER, Collector
 
 A_MOMENT_S = 0.5
-"""How long a guest that goes on, or a process that was killed, may take to be seen to have done so."""
+"""So that there is time between two samples."""
 
-ONSET_S = 5.0
-"""The tick in which a guest hangs: the deadline, a look, a new worker, and half the deadline for who is stuck."""
+ONSET_S = 20.0
+"""The tick in which a guest hangs: the deadline, a look, a new worker, and half the deadline for who is stuck. That is
+2 s, and some more on a busy machine; whoever waits for the guest waits for ever."""
 
-EVENTS_S = 10.0
+CLOCK_S = 10.0
+"""What happened just now is stamped with a time no further from the wall clock than this."""
+
+
+def until(condition: Callable[[], bool], otherwise: str) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, otherwise
+        time.sleep(0.01)
 
 
 def disks_of(params: Mapping[str, object]) -> set[str]:
@@ -120,17 +132,28 @@ def test_the_tick_in_which_a_guest_hangs_has_all_others_whole_and_it_is_whole_in
         assert_alone_is_partial(onset, victim.name)
         began = time.monotonic()
         during = collector.tick(deadline_s=5.0)
-        assert time.monotonic() - began < 3.0, "a guest that is known to be stuck is not waited for"
+        assert time.monotonic() - began < 5.0, "a guest that is known to be stuck is not waited for"
         assert_alone_is_partial(during, victim.name)
         assert during[WRITER.name].rates["block.wr.bytes[vda]"] >= 0
         assert during[victim.name].rates.keys().isdisjoint({"block.rd.reqs[vda]", "block.wr.bytes[vda]"})
-    time.sleep(A_MOMENT_S)
+    wait_for_answer(lab, victim.name)
     after = collector.tick(deadline_s=5.0)
     assert {name: record.partial for name, record in after.items() if record.partial} == {}
     assert len(collector.hypervisor.quarantine) == 0
     spans = [record.interval_s or 0 for record in (onset[victim.name], during[victim.name], after[victim.name])]
     read = int(after[victim.name].params["block.rd.reqs[vda]"]) - int(whole.params["block.rd.reqs[vda]"])
     assert after[victim.name].rates["block.rd.reqs[vda]"] == pytest.approx(read / sum(spans))
+
+
+def wait_for_answer(lab: PrivateLibvirtd, name: str) -> None:
+    """Return when a guest has answered somebody who waits for it, in line behind those who hung in it."""
+    with closing(lab.connect()) as connection:
+        connection.domainListGetStats([connection.lookupByName(name)], GROUPS["block"])
+
+
+def is_running(lab: PrivateLibvirtd, name: str) -> bool:
+    with closing(lab.connect()) as connection:
+        return name in {domain.name() for domain in connection.listAllDomains(ACTIVE)}
 
 
 def assert_alone_is_partial(records: Mapping[str, Record], name: str) -> None:
@@ -152,7 +175,7 @@ def test_a_guest_that_is_destroyed_while_it_hangs_is_gone_and_no_more(
     with hung(lab, [victim.name]):
         collector.tick(deadline_s=1.0)
         os.kill(lab.qemu_pid(victim.name), signal.SIGKILL)
-        time.sleep(A_MOMENT_S)
+        until(lambda: not is_running(lab, victim.name), "its end is not seen")
         records = collector.tick(deadline_s=5.0)
     assert victim.name not in records
     assert {name for name, record in records.items() if record.partial} == set()
@@ -160,13 +183,6 @@ def test_a_guest_that_is_destroyed_while_it_hangs_is_gone_and_no_more(
 
 
 # --- what happens to guests
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + EVENTS_S
-    while not condition():
-        assert time.monotonic() < end, "no such event came"
-        time.sleep(0.01)
 
 
 def test_what_happens_to_a_guest_is_told_as_it_happens(lab: PrivateLibvirtd, collect: Callable[..., Collector]) -> None:
@@ -179,13 +195,13 @@ def test_what_happens_to_a_guest_is_told_as_it_happens(lab: PrivateLibvirtd, col
     life.resume(lab, spec.name)
     life.reset(lab, spec.name)
     guests.destroy(lab, [spec.name])
-    until(lambda: Event("stopped", "destroyed") in collector.events(spec.name))
+    until(lambda: Event("stopped", "destroyed") in collector.events(spec.name), "no such event came")
     told = [event for event in collector.events(spec.name) if event.type != "shutdown"]  # QEMU's word, if it has time
     assert [event.type for event in told] == ["resumed", "started", "paused", "resumed", "rebooted", "stopped"]
     assert told[1:4] == [Event("started", "booted"), Event("paused", "paused"), Event("resumed", "unpaused")]
     times = [record.time_ms for record in collector.happened]
     assert times == sorted(set(times))
-    assert abs(times[-1] / 1000 - time.time()) < EVENTS_S
+    assert abs(times[-1] / 1000 - time.time()) < CLOCK_S
 
 
 def test_a_disk_replugged_under_its_old_name_is_told_and_begins_anew(

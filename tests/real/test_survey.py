@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,17 @@ from domstat_lab.pools import inside, make_image, pool
 from domstat_lab.spec import GuestSpec, tiny
 from heard import Log
 
+from .conftest import OWN_DISK, PATIENCE_S
+
 MIB = 1 << 20
 GROWTH = 64 * MIB
-NOISE = 16 * MIB
-"""What others may write on the same file system between two looks at it."""
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
+SOON_S = 15.0
+"""What does not wait for storage that is dead is over within this, on a busy machine too; what does waits for ever."""
+
+HANGS_S = 4.0
+"""The deadline of a survey that hangs: by then its process, started within it, is sure to have asked libvirtd."""
 OFF = tiny("off")
 
 
@@ -51,8 +56,8 @@ class Surveyed:
 
 @pytest.fixture
 def images(lab: PrivateLibvirtd) -> Iterator[Path]:
-    """A folder for a pool, seen by libvirtd as it is here."""
-    with tempfile.TemporaryDirectory(prefix="images-", dir=lab.folder) as folder:
+    """A folder for a pool, seen by libvirtd as it is here, on a file system that nobody else writes to."""
+    with tempfile.TemporaryDirectory(prefix="images-", dir=lab.folder / OWN_DISK) as folder:
         yield Path(folder)
 
 
@@ -90,10 +95,9 @@ def test_what_grows_behind_libvirts_back_is_seen_at_once(lab: PrivateLibvirtd, i
     assert seen.derived == {"pool.age": 0.0}
     assert seen.labels == {"type": "dir", "path": str(images)}
     assert told(seen)["capacity"] == refreshed["capacity"] == truth.f_frsize * truth.f_blocks
-    assert abs(told(seen)["available"] - truth.f_frsize * truth.f_bfree) < NOISE
-    assert abs(told(seen)["available"] - refreshed["available"]) < NOISE
-    assert abs(told(seen)["allocation"] - refreshed["allocation"]) < NOISE
-    assert abs(before["available"] - told(seen)["available"] - GROWTH) < NOISE
+    assert told(seen)["available"] == refreshed["available"] == truth.f_frsize * truth.f_bfree
+    assert told(seen)["allocation"] == refreshed["allocation"]
+    assert before["available"] - told(seen)["available"] == GROWTH
 
 
 @pytest.fixture
@@ -272,7 +276,7 @@ def test_storage_that_dies_costs_its_own_figures_and_neither_the_survey_nor_libv
             ill = from_within()
             took_s = time.monotonic() - began
             assert stuck_threads(lab) == 0, "libvirtd was not asked for anything that hangs"
-        assert took_s < 6
+        assert took_s < SOON_S
         assert ill.notes == [
             f"the storage pool nfs: the file system at {nfs.point} does not answer",
             f"the file system at {nfs.point} does not answer",
@@ -297,29 +301,32 @@ def test_a_survey_that_hangs_in_libvirtd_is_killed_at_its_deadline(
             survey = Survey("lab", lab.uri_ro, Log())
             began = time.monotonic()
             with pytest.raises(OverdueError, match="the survey hangs"):
-                list(survey.collect(2.0))
-            assert 2 <= time.monotonic() - began < 4
+                list(survey.collect(HANGS_S))
+            assert HANGS_S <= time.monotonic() - began < SOON_S
             assert survey.tally.workers_killed == 1
             assert stuck_threads(lab) == 1
             began = time.monotonic()
             with pytest.raises(OverdueError, match="tried in 15 min"):
-                list(survey.collect(2.0))
-            assert time.monotonic() - began < 0.1
+                list(survey.collect(HANGS_S))
+            assert time.monotonic() - began < HANGS_S / 2, "nothing is waited for"
             assert stuck_threads(lab) == 1, "no further worker of libvirtd's is lost"
         assert Surveyed(lab).guests["layered"].params["volume.capacity[vda]"] == 9 * MIB
 
 
 def stuck_threads(lab: PrivateLibvirtd) -> int:
     """Count libvirtd's threads that wait for the file system that is dead."""
-    tasks = Path(f"/proc/{lab.pid}/task").iterdir()
-    return sum("fuse" in (task / "stack").read_text() for task in tasks)
+    count = 0
+    for task in Path(f"/proc/{lab.pid}/task").iterdir():
+        with suppress(OSError):  # one that has just ended waits for nothing
+            count += "fuse" in (task / "stack").read_text()
+    return count
 
 
 def test_threads_of_the_agent_do_not_pile_up(lab: PrivateLibvirtd) -> None:
     before = threading.active_count()
     for _ in range(5):
         Surveyed(lab)
-    until = time.monotonic() + 5
+    until = time.monotonic() + PATIENCE_S
     while threading.active_count() > before and time.monotonic() < until:
         time.sleep(0.01)
     assert threading.active_count() <= before

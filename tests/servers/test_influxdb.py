@@ -90,7 +90,7 @@ def test_victoriametrics_cluster_path_is_taken(victoria: VictoriaMetrics, opened
 def test_vmagent_writes_on(victoria: VictoriaMetrics, opened: Opened, tmp_path: Path) -> None:
     with Vmagent(tmp_path / "agent", f"{victoria.url}/api/v1/write") as agent:
         assert opened(agent.url).write() == []
-        processes.wait_until(lambda: bool(victoria.export()), timeout_s=20, otherwise="nothing was written on")
+        processes.wait_until(lambda: bool(victoria.export()), timeout_s=60, otherwise="nothing was written on")
         assert stored_in_victoria(victoria).keys() == wanted(guest_record()).keys()
 
 

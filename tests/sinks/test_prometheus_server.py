@@ -20,7 +20,7 @@ from domstat_sinks.prometheus.http import HEAD_BYTES_MAX, HEADERS_MAX, Answer, R
 from domstat_sinks.prometheus.server import CONNECTIONS_MAX, Address, Server
 from heard import Log
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 BODY = b"hello " * 100_000
 
 

@@ -88,7 +88,7 @@ def test_a_closed_pipe_ends_quietly(form: str, guests: int) -> None:
     os.close(reader)
     process = start(form, guests, stdout=writer, stderr=subprocess.PIPE)
     os.close(writer)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=180)
     assert said == "Finished nobody reads standard output any more\n"
     assert process.returncode == 0
 
@@ -96,7 +96,7 @@ def test_a_closed_pipe_ends_quietly(form: str, guests: int) -> None:
 def test_a_full_disk_is_tried_again() -> None:
     with Path("/dev/full").open("wb") as full:
         process = start("json", 1, stdout=full, stderr=subprocess.PIPE)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=180)
     assert said.startswith("Retry standard output: No space left on device\n")
 
 
@@ -119,7 +119,7 @@ def run_on_terminal(form: str, guests: int, columns: int, rows: int, stderr: int
     except OSError:  # how a terminal says that nobody is there any more
         pass
     os.close(terminal)
-    assert process.wait(60) == 0
+    assert process.wait(180) == 0
     return sent.decode().replace("\r\n", "\n")
 
 
@@ -161,7 +161,7 @@ def test_a_log_that_goes_into_a_file_is_kept_out_of_the_terminal(tmp_path: Path)
 
 def test_in_a_pipe_auto_is_json_lines() -> None:
     process = start("auto", 2, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=180)
     names = [json.loads(line)["domain"]["name"] for line in output.splitlines()]
     assert names == ["guest-0", "guest-0", "lonely", "guest-1", "guest-1", "lonely", "guest-2", "guest-2", "lonely"]
 

@@ -33,12 +33,12 @@ def count(history: History, table: str) -> int:
 
 
 def test_layouts_and_shapes_that_no_head_row_has_go(history: History) -> None:
-    for number in range(200):
+    for number in range(120):
         history.write(tick(number, f"guest-{number}"))
     for table in ("layout", "layout_record", "shape"):
         assert count(history, table) <= LEADS_MAX + 3 * 5, "of what the next ticks may follow on, and of two slices"
     assert count(history, "shape_column") == count(history, "shape") * len(tick(0, "x").records[0].params)
-    assert history.ask("SELECT count(DISTINCT uuid) FROM samples") == [(200,)]
+    assert history.ask("SELECT count(DISTINCT uuid) FROM samples") == [(120,)]
 
 
 def test_a_guest_that_comes_back_after_its_layout_went_is_stored_rightly(history: History) -> None:

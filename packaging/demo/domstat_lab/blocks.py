@@ -9,8 +9,8 @@ from domstat_lab.domain_xml import CDROM, cdrom_xml
 from domstat_lab.guests import MIB, guest_folder
 from domstat_lab.libvirtd import PrivateLibvirtd
 
-COMMIT_TIMEOUT_S = 20.0  # seconds to copy one layer into the one below it: a disk here has a few MiB at most
-TRAY_TIMEOUT_S = 20.0  # seconds until a drive can be opened, which the guest may have closed just before
+COMMIT_TIMEOUT_S = 60.0  # seconds to copy one layer into the one below it: a disk here has a few MiB at most
+TRAY_TIMEOUT_S = 60.0  # seconds until a drive can be opened, which the guest may have closed just before
 
 
 def add_layer(lab: PrivateLibvirtd, name: str, target: str) -> Path:

@@ -24,8 +24,8 @@ from domstat_lab.pools import inside
 
 DEVICE = "/dev/fuse"
 REQUEST_MAX = 1 << 17  # bytes; the kernel refuses to put requests into less than it may send
-MOUNT_TIMEOUT_S = 10.0  # seconds; nothing is asked of the file system itself
-END_TIMEOUT_S = 5.0  # seconds the thread may take to see that it is over
+MOUNT_TIMEOUT_S = 60.0  # seconds; nothing is asked of the file system itself
+END_TIMEOUT_S = 30.0  # seconds the thread may take to see that it is over
 ROOT = 1  # the kernel's number of the folder; the files have those after it
 BLOCK = 4096
 

@@ -13,8 +13,8 @@ from domstat_lab.libvirtd import PrivateLibvirtd
 from domstat_lab.serial import BOOTED, Written, all_written, last_written, read_console
 from domstat_lab.spec import DiskSpec, GuestSpec
 
-BOOT_TIMEOUT_S = 60.0  # seconds until a Linux guest has booted: 2-4 without KVM, more when several boot at once
-QEMU_IMG_TIMEOUT_S = 20.0  # it writes a few kilobytes
+BOOT_TIMEOUT_S = 180.0  # seconds until a Linux guest has booted: 2-4 without KVM, more when several boot at once
+QEMU_IMG_TIMEOUT_S = 60.0  # it writes a few kilobytes
 MIB = 2**20
 
 

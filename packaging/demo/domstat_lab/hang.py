@@ -10,7 +10,7 @@ from domstat_lab import processes
 from domstat_lab.errors import LabError
 from domstat_lab.libvirtd import PrivateLibvirtd
 
-STOP_TIMEOUT_S = 5.0  # seconds until a process has seen SIGSTOP: milliseconds, unless its processor is very busy
+STOP_TIMEOUT_S = 30.0  # seconds until a process has seen SIGSTOP: milliseconds, unless its processor is very busy
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from domstat_lab.libvirtd import PrivateLibvirtd
 from domstat_lab.spec import DiskSpec
 
 # Seconds a Linux guest may take to let go of a device. A tiny guest lets go of SCSI disks at once, and of nothing else.
-RELEASE_TIMEOUT_S = 20.0
+RELEASE_TIMEOUT_S = 60.0
 
 
 def attach_disk(lab: PrivateLibvirtd, name: str, disk: DiskSpec, target: str) -> None:

@@ -17,8 +17,8 @@ from domstat_lab.connection import open_connection
 from domstat_lab.errors import LabError
 from domstat_lab.keeper import COVERED
 
-ANSWER_TIMEOUT_S = 30.0  # seconds until a new libvirtd answers: it probes QEMU's capabilities first, 1-5 s
-END_TIMEOUT_S = 10.0  # seconds libvirtd may take to end by itself before it is killed
+ANSWER_TIMEOUT_S = 90.0  # seconds until a new libvirtd answers: it probes QEMU's capabilities first, 1-5 s
+END_TIMEOUT_S = 60.0  # seconds libvirtd may take to end by itself before it is killed
 SOCKET_PATH_LIMIT = 107  # bytes of a Unix socket's path the kernel takes (sun_path less its final zero)
 LOG_TAIL = 2000  # characters of libvirtd's log quoted in an error
 

@@ -11,7 +11,7 @@ from domstat_lab.connection import binding, open_connection
 from domstat_lab.errors import LabError
 from domstat_lab.libvirtd import PrivateLibvirtd
 
-QEMU_IMG_TIMEOUT_S = 20.0  # it writes a few hundred kilobytes
+QEMU_IMG_TIMEOUT_S = 60.0  # it writes a few hundred kilobytes
 MIB = 2**20
 
 

@@ -31,9 +31,9 @@ from domstat_lab import processes
 from domstat_lab.errors import LabError
 
 UNPACKED = Path(__file__).parents[3] / ".dev" / "servers"
-START_TIMEOUT_S = 30.0  # seconds until a server answers: below one on an idle machine
-END_TIMEOUT_S = 20.0  # seconds a server may take to write its data down before it is killed
-ASK_TIMEOUT_S = 30.0  # seconds a question of a test's own may take
+START_TIMEOUT_S = 90.0  # seconds until a server answers: below one on an idle machine
+END_TIMEOUT_S = 60.0  # seconds a server may take to write its data down before it is killed
+ASK_TIMEOUT_S = 90.0  # seconds a question of a test's own may take
 PORTS = range(12_000, 32_000)
 """Below those that Linux gives to outgoing connections: a client that asks for one of those again and again while
 nobody listens is, sooner or later, connected to itself."""

@@ -22,6 +22,8 @@ STATE, BLOCK = GROUPS["state"], GROUPS["block"]
 FLAGS = ACTIVE | NOWAIT
 STRANGE = 1 << 20
 """A flag that a call by list does not know."""
+LIMIT_S = 0.5
+"""Waited for where a guest hangs; the others answer within it on a busy machine too."""
 
 EVERYBODY = wire.Ask(STATE | BLOCK, FLAGS)
 WHOLE = {"block_rd": 1, "block_wr": 2}
@@ -406,7 +408,7 @@ def stuck() -> Iterator[Daemon]:
 
 def test_guests_that_all_answer_by_themselves_are_one_answer(stuck: Daemon) -> None:
     stuck.guests[1].go_on()
-    answer = Caller(stuck).one(alone=2, limit_s=5.0, flags=FLAGS | STRANGE)
+    answer = Caller(stuck).one(alone=2, limit_s=60.0, flags=FLAGS | STRANGE)
     assert sorted(names(answer)[0]) == ["g0", "g1", "g2", "g3"]
     assert (answer.stuck, answer.unasked, answer.spared, answer.more) == ((), 0, False, False)
     assert {flags for _, _, _, flags in stuck.calls} == {FLAGS}
@@ -414,7 +416,7 @@ def test_guests_that_all_answer_by_themselves_are_one_answer(stuck: Daemon) -> N
 
 def test_a_stuck_guest_comes_in_a_spared_answer_of_its_own(stuck: Daemon) -> None:
     caller = Caller(stuck)
-    whole, spared = caller.ask(alone=2, limit_s=0.1)
+    whole, spared = caller.ask(alone=2, limit_s=LIMIT_S)
     assert sorted(names(whole)[0]) == ["g0", "g2", "g3"]
     assert (whole.more, whole.spared, whole.stuck) == (True, False, ())
     assert names(spared) == [["g1"]]
@@ -424,18 +426,18 @@ def test_a_stuck_guest_comes_in_a_spared_answer_of_its_own(stuck: Daemon) -> Non
 
 
 def test_a_stuck_guest_of_which_nothing_can_be_asked_comes_without_values(stuck: Daemon) -> None:
-    _, spared = Caller(stuck).ask(alone=2, limit_s=0.1, stats=BLOCK)
+    _, spared = Caller(stuck).ask(alone=2, limit_s=LIMIT_S, stats=BLOCK)
     assert spared.guests[0].values == []
     assert stuck.calls[-1][2] == STATE
 
 
 def test_how_many_were_not_asked_is_said_with_the_last_answer(stuck: Daemon) -> None:
     stuck.guests[0].hang()
-    whole, spared = Caller(stuck).ask(alone=2, limit_s=0.1)
+    whole, spared = Caller(stuck).ask(alone=2, limit_s=LIMIT_S)
     assert (names(whole), whole.more, whole.unasked) == ([[]], True, 0)
     assert (set(spared.stuck), spared.unasked) == ({"uuid-of-g0", "uuid-of-g1"}, 2)
 
 
 def test_guests_that_are_done_or_not_chosen_are_not_asked_alone_either(stuck: Daemon) -> None:
-    answer = Caller(stuck).one(alone=2, limit_s=5.0, done=("uuid-of-g1",), domains=wire.Globs(exclude=("g3",)))
+    answer = Caller(stuck).one(alone=2, limit_s=60.0, done=("uuid-of-g1",), domains=wire.Globs(exclude=("g3",)))
     assert sorted(names(answer)[0]) == ["g0", "g2"]

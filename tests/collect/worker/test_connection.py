@@ -174,7 +174,7 @@ def test_a_connection_that_broke_meanwhile_is_said_to_be_broken() -> None:
 def run(script: str, *command: str) -> list[str]:
     """Run *script* in a new process; return the lines it prints."""
     done = subprocess.run(
-        [*command, sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False
+        [*command, sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
@@ -195,7 +195,7 @@ def child(act):
     if pid == 0:
         kept = act()
         os.write(done, b"x")
-        time.sleep(30)
+        time.sleep(300)
     os.read(ready, 1)
     return pid
 

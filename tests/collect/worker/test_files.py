@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from domstat.collect.worker import files
-from domstat.collect.worker.files import DEAD_MAX, ElsewhereError, Files, Mounts, look_around
+from domstat.collect.worker.files import ElsewhereError, Files, Mounts, look_around
 
 ROOT = "27 1 254:0 / / rw,relatime - ext4 /dev/vda rw"
 IMAGES = "30 27 253:3 / /var/lib/libvirt/images rw shared:5 - xfs /dev/mapper/vg-images rw"
-ANSWER_S = 0.2
+ANSWER_S = 0.5
+"""Waited for where a file system hangs; one that does not answers within it on a busy machine too."""
 
 
 def mounts(*lines: str) -> Mounts:
@@ -41,7 +42,7 @@ def hang(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Path], None
 
         def call(path: str) -> object:
             if str(path).startswith(str(folder)):
-                over.wait(10)
+                over.wait(60)
             return real(path)
 
         monkeypatch.setattr(os, name, call)
@@ -254,11 +255,11 @@ def test_a_link_into_what_is_known_to_be_dead_is_not_waited_for(
 
 
 def test_after_some_dead_file_systems_no_further_one_is_asked(
-    tmp_path: Path, hang: Callable[[str, Path], None]
+    asked: Files, tmp_path: Path, hang: Callable[[str, Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = Files(here(), here(), answer_s=0.01)
+    monkeypatch.setattr(files, "DEAD_MAX", 2)
     hang("statvfs", tmp_path / "dead")
-    for number in range(DEAD_MAX):
+    for number in range(2):
         with pytest.raises(TimeoutError, match="does not answer"):
             asked.statvfs(f"{tmp_path}/dead{number}")
     with pytest.raises(TimeoutError, match="no further one"):

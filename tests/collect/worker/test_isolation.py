@@ -10,11 +10,12 @@ import libvirt
 import pytest
 
 from domstat.collect.worker.isolation import Crew, Found, isolate
-from standins import Daemon, Domain, Guest, Refused
+from standins import GETS_STUCK, Daemon, Domain, Guest, Refused
 
 STATS = 32
-LIMIT_S = 0.15
-PATIENCE_S = 10.0
+LIMIT_S = 0.5
+"""Waited for by those tests in which a guest hangs; a healthy one answers within it on a busy machine too."""
+PATIENCE_S = 60.0
 
 
 @pytest.fixture
@@ -31,8 +32,8 @@ def crew_of(daemon: Daemon) -> Crew:
     return Crew(domains, lambda: daemon.connect()[0], STATS, 0)
 
 
-def isolated(daemon: Daemon, threads: int = 2) -> Found:
-    return isolate(crew_of(daemon), threads=threads, limit_s=LIMIT_S)
+def isolated(daemon: Daemon, threads: int = 2, limit_s: float = PATIENCE_S) -> Found:
+    return isolate(crew_of(daemon), threads=threads, limit_s=limit_s)
 
 
 def names(found: Found) -> set[str]:
@@ -76,8 +77,8 @@ def test_no_guest_is_no_work(daemon: Daemon) -> None:
 def test_a_guest_that_hangs_is_stuck_and_the_others_are_asked_by_the_other_thread(daemon: Daemon) -> None:
     daemon.guests[0].hang()
     began = time.monotonic()
-    found = isolated(daemon)
-    assert LIMIT_S <= time.monotonic() - began < LIMIT_S + 2
+    found = isolated(daemon, limit_s=LIMIT_S)
+    assert LIMIT_S <= time.monotonic() - began < GETS_STUCK, "for no longer than the limit"
     assert found.stuck == ["uuid-of-g0"]
     assert names(found) == {f"g{i}" for i in range(1, 8)}
     assert found.unasked == 0
@@ -85,13 +86,13 @@ def test_a_guest_that_hangs_is_stuck_and_the_others_are_asked_by_the_other_threa
 
 def test_the_time_it_took_ends_with_the_last_answer_not_with_the_search(daemon: Daemon) -> None:
     daemon.guests[0].hang()
-    assert 0 < isolated(daemon).took_ns < LIMIT_S * 1e9
+    assert 0 < isolated(daemon, limit_s=LIMIT_S).took_ns < LIMIT_S * 1e9
 
 
 def test_when_every_thread_is_stuck_the_rest_is_unasked_and_is_not_asked_later(daemon: Daemon) -> None:
     for guest in daemon.guests[:3]:
         guest.hang()
-    found = isolated(daemon, threads=3)
+    found = isolated(daemon, threads=3, limit_s=LIMIT_S)
     assert set(found.stuck) == {"uuid-of-g0", "uuid-of-g1", "uuid-of-g2"}
     assert found.records == []
     assert found.unasked == 5
@@ -105,15 +106,15 @@ def test_a_guest_that_is_gone_or_refuses_is_neither_stuck_nor_in_the_way(daemon:
     crew = crew_of(daemon)
     daemon.guests[0].gone = True
     daemon.guests[1].refusal = Refused(libvirt.VIR_ERR_OPERATION_INVALID)
-    found = isolate(crew, threads=1, limit_s=LIMIT_S)
+    found = isolate(crew, threads=1, limit_s=PATIENCE_S)
     assert names(found) == {f"g{i}" for i in range(2, 8)}
     assert (found.stuck, found.unasked) == ([], 0)
 
 
 def test_a_guest_that_is_slow_is_not_stuck() -> None:
     daemon = Daemon(Guest("slow"))
-    daemon.before = lambda: time.sleep(LIMIT_S / 2)
-    assert names(isolated(daemon)) == {"slow"}
+    daemon.before = lambda: time.sleep(LIMIT_S / 5)
+    assert names(isolated(daemon, limit_s=LIMIT_S)) == {"slow"}
 
 
 def test_one_connection_that_cannot_be_made_leaves_its_share_to_the_others(daemon: Daemon) -> None:
@@ -126,7 +127,7 @@ def test_one_connection_that_cannot_be_made_leaves_its_share_to_the_others(daemo
         return daemon.connect()[0]
 
     crew._connect = connect
-    found = isolate(crew, threads=2, limit_s=LIMIT_S)
+    found = isolate(crew, threads=2, limit_s=PATIENCE_S)
     assert names(found) == {guest.name for guest in daemon.guests}
     assert found.unasked == 0
 
@@ -159,7 +160,7 @@ def test_if_no_connection_can_be_made_that_is_what_is_wrong(daemon: Daemon) -> N
     crew = crew_of(daemon)
     daemon.trouble["open"] = Refused(libvirt.VIR_ERR_NO_CONNECT)
     with pytest.raises(Refused, match=str(libvirt.VIR_ERR_NO_CONNECT)):
-        isolate(crew, threads=2, limit_s=LIMIT_S)
+        isolate(crew, threads=2, limit_s=PATIENCE_S)
 
 
 def test_a_daemon_that_dies_on_the_way_is_not_taken_for_guests_that_are_gone(daemon: Daemon) -> None:
@@ -173,4 +174,4 @@ def test_a_daemon_that_dies_on_the_way_is_not_taken_for_guests_that_are_gone(dae
 
     daemon.before = die_at_the_third
     with pytest.raises(Refused):
-        isolate(crew, threads=1, limit_s=LIMIT_S)
+        isolate(crew, threads=1, limit_s=PATIENCE_S)
