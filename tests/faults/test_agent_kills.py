@@ -177,11 +177,13 @@ class Killed:
     def _note(self, life: Life, number: int) -> None:
         self.torn += life.torn
         self.came_out += len(life.lines)
+        # What there is to take rates against: the first life may have come no further than a gap.
+        before = {kind for _, _, kind, _, _ in self.acknowledged}
         for record in (*(line.record for line in life.lines), *self._journal.records()):
             self.acknowledged.setdefault(key_of(record), record)
         for kind in (Kind.GUEST, Kind.HOST):
             first = next((record for record in life.own if record.kind is kind), None)
-            if number > 0 and first is not None and first.interval_s is None:
+            if kind in before and first is not None and first.interval_s is None:
                 self.without_interval.append(f"{kind} {number} {life.started_ms}")
 
     def figures(self) -> dict[str, Any]:
