@@ -182,13 +182,7 @@ def test_a_store_that_was_away_gets_everything_and_what_is_fresh_at_once(
     assert all(points == expected for points in found.values()), "every tick of every guest, once"
     assert fresh
     assert percentile(fresh, 0.99 if ticks == TICKS else SHORT_SHARE) <= FRESH_TICKS_MAX
-    # One that is late may have been overtaken: the newest come first.
-    in_time = [
-        number
-        for number, at in store.stored
-        if number >= back and at - max(clock.offered[number], first_back) <= FRESH_TICKS_MAX * TICK_S
-    ]
-    assert in_time == sorted(in_time)
+    # A sink that takes any order is promised none among these: one may overtake another as the backlog ends.
     drained = [number for number in backlog if number < back - 5]
     assert [number for number in drained if number >= 20] == sorted(number for number in drained if number >= 20)
     assert [number for number, _ in well.stored] == list(range(count))
