@@ -264,11 +264,9 @@ class Sweeper:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def step(self, busy: int | None) -> bool:
-        """Delete some, but of *busy*, which is being made; return whether there may be more. Raises sqlite3.Error."""
-        found = self._connection.execute(
-            "SELECT segment FROM doomed WHERE segment IS NOT ? ORDER BY segment LIMIT 1", (busy,)
-        ).fetchone()
+    def step(self) -> bool:
+        """Delete some, while no segment is being made; return whether there may be more. Raises sqlite3.Error."""
+        found = self._connection.execute("SELECT segment FROM doomed ORDER BY segment LIMIT 1").fetchone()
         if found is None:
             return False
         deleted = self._connection.execute(

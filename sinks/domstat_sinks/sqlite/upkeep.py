@@ -164,7 +164,7 @@ class Upkeep:
 
     def _tidy_up(self) -> bool:
         """Do a step of what may as well be done later; return whether there is more."""
-        return self._sweeper.step(None) or self._retention.step() or self._prune() or self._shrinking.step()
+        return self._sweeper.step() or self._retention.step() or self._prune() or self._shrinking.step()
 
     def _prune(self) -> bool:
         """Remove layouts nobody needs any more, and forget their numbers."""
