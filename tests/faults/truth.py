@@ -276,7 +276,7 @@ def check_rates(reads: Iterable[Read], witness: Witness, faults: Faults) -> None
     for read in reads:
         before = last.get(read.uuid)
         last[read.uuid] = read
-        _check_possible(read, faults)
+        _check_possible(before, read, faults)
         if before is None or before.incarnation != read.incarnation:
             if read.record.rates or read.record.interval_s is not None:
                 faults.note("across_restarts", read, sorted(read.record.rates)[:3])
@@ -293,23 +293,30 @@ def check_rates(reads: Iterable[Read], witness: Witness, faults: Faults) -> None
                 faults.note("rates_lacking", read, sorted(without)[:3])
 
 
-def _check_possible(read: Read, faults: Faults) -> None:
+def _check_possible(before: Read | None, read: Read, faults: Faults) -> None:
+    interval_s = read.record.interval_s or 0.01
+    reached_s = interval_s if before is None else (read.ended_ms - before.record.time_ms) / 1000
     for key, rate in read.record.rates.items():
         if rate < 0:
             faults.note("negative", read, (key, rate))
-        elif rate > most(key, read.record.interval_s or 0.01):
+        elif rate > most(key, interval_s, reached_s):
             faults.note("impossible", read, (key, rate))
 
 
-def most(key: str, interval_s: float) -> float:
-    """Return the highest rate that is possible here."""
+def most(key: str, interval_s: float, reached_s: float) -> float:
+    """Return the highest rate that is possible here.
+
+    A counter is read at some moment of the call, which a guest that is being plugged into holds up: what a rate over
+    *interval_s* divides may have taken *reached_s*, from the first call's start to the last one's end.
+    """
     field = split_key(key)[0]
     unit = look_up(field).unit
     if unit is not Unit.NANOSECONDS:
         return BOUNDS.get(unit, 1e9)
     if field.startswith("block."):
         return REQUESTS_AT_ONCE
-    return (1 if field in {"vcpu.time", "vcpu.delay", "vcpu.wait"} else CORES) * 1.1 + STEP_S / interval_s
+    threads = 1 if field in {"vcpu.time", "vcpu.delay", "vcpu.wait"} else CORES
+    return (threads * 1.1 * max(interval_s, reached_s) + STEP_S) / interval_s
 
 
 def _check_against(before: Read, read: Read, faults: Faults) -> None:
