@@ -1,4 +1,4 @@
-"""What reading asks of the storage: which series there are, and their columns. The storage has several sources.
+"""What reading asks of the storage: which series there are, and their columns. The storage may have several sources.
 
 A :class:`Source` knows one form in which samples are stored; :mod:`.query` puts together what several have of one
 series, and knows nothing of any form.
@@ -15,19 +15,36 @@ from msgspec import Struct
 from domstat.catalog import ValueType
 from domstat.history import OnDamaged, Span
 from domstat_sinks.sqlite import layout
-from domstat_sinks.sqlite.choosing import Choice, Key, Who
-from domstat_sinks.sqlite.ticks import Flags, Joiner, Place, Ticks, offsets_ns
 
+Integers: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
+Flags: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 Values: TypeAlias = "np.ndarray[Any, Any]"
 """int64, uint64, float64, bool, or object: texts, and values of several types."""
 
 
+class Who(Struct, frozen=True):
+    """A subject of one stream, over all ticks; *name* is that of what has no uuid."""
+
+    stream: int
+    kind: str
+    uuid: str | None
+    name: str | None
+
+
+class Key(Struct, frozen=True):
+    """A series."""
+
+    who: Who
+    field: str
+    device: str | None
+
+
 class Seen(Struct, frozen=True):
-    """That a subject was in so many ticks, the first and the last at these times, under this name."""
+    """That a subject was in so many ticks, the first and the last at these times, with these columns."""
 
     who: Who
     name: str | None
-    incarnation: int | None
+    columns: tuple[layout.Column, ...]
     first_ms: int
     last_ms: int
     ticks: int
@@ -44,61 +61,42 @@ class Extent(Struct, frozen=True):
 class Column(Struct, frozen=True, kw_only=True):
     """Some samples of one series, in the order of their ticks.
 
-    *anew* says of a counter to which samples no rate can be taken from the one before: there the guest, its device or
-    the counter began anew; None says there are none. It says nothing where increases were not asked for.
-
-    Where only totals were asked for, *ticks* may be the first and the last of those that the series has samples in,
-    which are *covered* then.
+    *boot*, *boot_ns* and *wall_ms* are the moment at which each was read (:class:`domstat.model.Moment`), *boot* being
+    the number in the table ``boot``, 0 where the boot is not known. *inside* are the samples of the span that was asked
+    for; the others are there to take increases against. *anew* says of a counter to which samples no rate can be taken
+    from the one before: there the guest, its device or the counter began anew. It says nothing where increases were not
+    asked for.
     """
 
     key: Key
-    ticks: Ticks
-    covered: Ticks
-    place: Place
+    name: str | None
+    incarnation: int | None
+    time_ms: Integers
+    boot: Integers
+    boot_ns: Integers
+    wall_ms: Integers
     values: Values
-    anew: Flags | None
+    inside: Flags
+    anew: Flags
 
 
 class Source(Protocol):
-    """One form in which samples are stored. Reads in whatever transaction it is called in.
+    """One form in which samples are stored. Reads in whatever transaction it is called in."""
 
-    What raises DamagedError does so unless *on_damaged* is to be told, and then passes that over.
-    """
+    def extent(self, stream: int, span: Span) -> Extent | None:
+        """Return the extent of what it has of a stream in a span, None for nothing."""
 
-    def extent(self, stream: int, span: Span, on_damaged: OnDamaged | None) -> Extent | None:
-        """Return the extent of what it has of a stream in a span, None for nothing. Raises DamagedError."""
+    def seen(self, stream: int, span: Span) -> Iterator[Seen]:
+        """Give all that was seen of a stream in a span, a subject as often as suits the source, oldest first."""
 
-    def seen(self, stream: int, span: Span, on_damaged: OnDamaged | None) -> Iterator[Seen]:
-        """Give all that was seen of a stream in a span, a subject as often as suits the source, the newest last.
-
-        Raises DamagedError.
-        """
-
-    def found(
-        self, stream: int, span: Span, choice: Choice, on_damaged: OnDamaged | None
-    ) -> Iterator[tuple[Key, int]]:
-        """Give the series that are chosen, each as often as suits the source, and about how many samples they have.
-
-        Raises DamagedError.
-        """
-
-    def columns(self, keys: Sequence[Key], wanted: Wanted, on_damaged: OnDamaged | None) -> Iterator[Column]:
+    def columns(
+        self, keys: Sequence[Key], span: Span, *, increases: bool, on_damaged: OnDamaged | None
+    ) -> Iterator[Column]:
         """Give the columns of some series, of each as many as suits the source, in the order of their ticks.
 
-        Raises DamagedError.
+        With *increases* a column also has the sample before the span that the first increase in it is taken from.
+        Raises DamagedError, unless *on_damaged* is to be told.
         """
-
-
-class Wanted(Struct, frozen=True, kw_only=True):
-    """What is wanted of series.
-
-    With *increases* a column also has the sample before the span that the first increase in it is taken from. With
-    *totals* nothing is wanted but the sum of all increases, and of all time in which that was.
-    """
-
-    span: Span
-    increases: bool = False
-    totals: bool = False
 
 
 def typed(words: Any, type_: ValueType, texts: dict[int, str]) -> Values:
@@ -129,37 +127,19 @@ def chained(parts: Sequence[Values]) -> Values:
     return np.array([value for part in parts for value in part.tolist()], dtype=object)
 
 
-def joined(columns: Sequence[Column], joiner: Joiner) -> Column:
-    """Put the columns of one series together, which follow each other; what two of them have comes once."""
+def joined(columns: Sequence[Column]) -> Column:
+    """Put the columns of one series together, which follow each other."""
     if len(columns) == 1:
         return columns[0]
-    ticks, starts = joiner.join([column.ticks for column in columns])
-    covered, _ = joiner.join([column.covered for column in columns])
     return Column(
-        key=columns[0].key,
-        ticks=ticks,
-        covered=covered,
-        place=_joined_places(columns, starts),
-        values=chained([column.values[start:] for column, start in zip(columns, starts, strict=True)]),
-        anew=_joined_flags(columns, starts),
-    )
-
-
-def _joined_places(columns: Sequence[Column], starts: Sequence[int]) -> Place:
-    first = columns[0].place
-    if isinstance(first, tuple) and all(column.place == first for column in columns):
-        return first
-    return np.concatenate(
-        [offsets_ns(column.place, column.ticks.call_ns)[start:] for column, start in zip(columns, starts, strict=True)]
-    )
-
-
-def _joined_flags(columns: Sequence[Column], starts: Sequence[int]) -> Flags | None:
-    if all(column.anew is None for column in columns):
-        return None
-    return np.concatenate(
-        [
-            np.zeros(len(column.ticks) - start, dtype=bool) if column.anew is None else column.anew[start:]
-            for column, start in zip(columns, starts, strict=True)
-        ]
+        key=columns[-1].key,
+        name=columns[-1].name,
+        incarnation=columns[-1].incarnation,
+        time_ms=np.concatenate([column.time_ms for column in columns]),
+        boot=np.concatenate([column.boot for column in columns]),
+        boot_ns=np.concatenate([column.boot_ns for column in columns]),
+        wall_ms=np.concatenate([column.wall_ms for column in columns]),
+        values=chained([column.values for column in columns]),
+        inside=np.concatenate([column.inside for column in columns]),
+        anew=np.concatenate([column.anew for column in columns]),
     )
