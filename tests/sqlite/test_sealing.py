@@ -86,6 +86,9 @@ def test_what_is_sealed_reads_as_it_did_before(
         write_each(plain, batches)
     for view in VIEWS:
         assert everything(sealed, view) == everything(plain, view)
+    sealed.settle()
+    for view in VIEWS:
+        assert everything(sealed, view) == everything(plain, view)
     assert max(levels_of(sealed)) > 0, "merged"
     assert levels_of(plain) == set()
     sealed.close()

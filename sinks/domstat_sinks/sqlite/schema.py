@@ -142,6 +142,16 @@ CREATE TABLE damaged (
 );
 """
 
+ROLLED = """
+CREATE TABLE rolled (
+    stream INTEGER PRIMARY KEY,
+    open_ms INTEGER NOT NULL,
+    minutes_from INTEGER NOT NULL,
+    hour_from INTEGER NOT NULL
+);
+"""
+"""How far a stream's ticks are rolled up: the five minutes that are open, since which tick they and their hour are."""
+
 SEGMENT_INDEXES = """
 CREATE INDEX segment_order ON segment (stream, first_id);
 CREATE INDEX segment_time ON segment (stream, end_ms);
@@ -242,7 +252,7 @@ FROM gap g JOIN stream s ON s.id = g.stream;
 )
 """``samples`` and ``rates`` need the functions that :func:`.reader.register` registers."""
 
-NEW = f"{STREAM}{TABLES}{SEGMENTS}{EVENTS_AND_GAPS}{INDEXES}{SEGMENT_INDEXES}{VIEWS}"
+NEW = f"{STREAM}{TABLES}{SEGMENTS}{ROLLED}{EVENTS_AND_GAPS}{INDEXES}{SEGMENT_INDEXES}{VIEWS}"
 """All of a new file."""
 
 _FIELD_BITS, _GROUP_BITS = 16, 10

@@ -29,6 +29,7 @@ ALTER TABLE stream RENAME TO stream_2;
 INSERT INTO stream (id, host, collect) SELECT id, host, collect FROM stream_2;
 DROP TABLE stream_2;
 {schema.SEGMENTS}
+{schema.ROLLED}
 {schema.SEGMENT_INDEXES}
 """
 

@@ -1,0 +1,279 @@
+"""Rolling up: while a slice of ticks is sealed, buckets are made of it, and stored in the transaction that ends that.
+
+So whatever moment the writer dies at, a tick is either sealed and counted, or neither. What is open then, the last five
+minutes and the last hour, is remembered from slice to slice; after a restart it is made again of the segments.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from domstat.catalog import DERIVED
+from domstat_sinks.sqlite.directory import Directory
+from domstat_sinks.sqlite.headids import HeadIds
+from domstat_sinks.sqlite.lastknown import LastKnown
+from domstat_sinks.sqlite.numbers import Numbers
+from domstat_sinks.sqlite.rolling import Rolled, roll
+from domstat_sinks.sqlite.rollplan import Scope
+from domstat_sinks.sqlite.rollrecord import Form, moving_fields
+from domstat_sinks.sqlite.rollstats import Rollup, is_alike
+from domstat_sinks.sqlite.row import PART_RECORDS, DamagedError, Words
+from domstat_sinks.sqlite.rows import keep
+from domstat_sinks.sqlite.segments import Segments
+from domstat_sinks.sqlite.slices import LEADS_MAX, Slice
+from domstat_sinks.sqlite.stretches import Part, Sealed, Stretch, Values, make_part, run_of, stretches
+from domstat_sinks.sqlite.tierrows import Packed, TierRows
+from domstat_sinks.sqlite.unfinished import Unfinished
+
+RAW, FIVE_MINUTES, HOURS = 0, 1, 2
+"""Tiers of streams."""
+
+PARTS_KEPT = 256
+"""Prepared parts of layouts kept, about a MB each of 64 guests: those of the largest host's tick, or of two."""
+
+FORMS_KEPT = 512
+"""Scopes whose form is kept: one for each part and tier."""
+
+RESTORED_TICKS = 512
+"""Ticks of 64 guests unpacked at once out of a segment: 14 MB at 52 fields."""
+
+
+class _Stream:
+    """What is remembered of one stream from slice to slice."""
+
+    def __init__(self, unfinished: Unfinished) -> None:
+        self.unfinished = unfinished
+        self.known = LastKnown()
+        self.boots = {"": 0}
+        self.sealed = 0
+        """The last tick that is in it."""
+
+    def number_boots(self, directory: Directory) -> None:
+        """Give every boot a number."""
+        for boot_id in directory.boots:
+            self.boots.setdefault(boot_id, len(self.boots))
+
+
+class Roller:
+    """What rolling up remembers of one file, on the writing connection."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        numbers: Numbers,
+        ids: HeadIds,
+        ends_slice: Callable[[int, int], bool],
+        added: Callable[[int, int, int], None],
+    ) -> None:
+        """*ends_slice* and *added* are asked and told of rows of tiers (see :class:`.upkeep.Upkeep`)."""
+        self.connection = connection
+        self.rows = TierRows(connection, numbers, ids, ends_slice, added)
+        self._numbers = numbers
+        self._streams: dict[int, _Stream] = {}
+        self._parts: OrderedDict[tuple[object, ...], Part] = OrderedDict()
+        self._forms: OrderedDict[tuple[int, int], tuple[Scope, Form]] = OrderedDict()
+        self.moving: frozenset[str] = frozenset()
+        self._is_busy = False
+
+    def begin(self, stream: int, slice_: Slice, sealed: int) -> Rolling:
+        """Begin to roll up a slice that follows on the tick *sealed*."""
+        if self._is_busy:  # the one before was given up, and rows that it packed are nowhere
+            self.rows.forget()
+        self._is_busy = True
+        if not self.moving:
+            found = self.connection.execute("SELECT name FROM field WHERE name LIKE '%:min'").fetchall()
+            self.moving = frozenset(name.removesuffix(":min") for (name,) in found) - DERIVED.keys()
+        known = self._streams.pop(stream, None)
+        return Rolling(self, stream, slice_, known if known is not None and known.sealed == sealed else None)
+
+    def done(self, stream: int, known: _Stream) -> None:
+        """Remember a stream for the next slice."""
+        self._streams[stream] = known
+        self._is_busy = False
+
+    def tier(self, stream: int, tier: int) -> int:
+        """Return the number of a stream's tier."""
+        of_stream = "SELECT host, collect FROM stream WHERE id = ?"
+        return self._numbers.stream(self.connection.execute(of_stream, (stream,)).fetchone(), tier)
+
+    def part(self, slice_: Slice, layout: int, part: int) -> Part:
+        """Return a part of a layout of a slice, nearly always one of the slice before, even where others changed."""
+        read = slice_.layout_reads[layout]
+        own = slice(part * PART_RECORDS, (part + 1) * PART_RECORDS)
+        key = (tuple(read.entries[own]), tuple(read.shapes[own]), read.guests_before[own.start], read.guests)
+        known = self._parts.get(key)
+        if known is None:
+            columns = [shape.columns for shape in read.shapes]
+            known = make_part(read.entries, columns, read.guests_before, read.guests, part)
+            keep(self._parts, key, known, PARTS_KEPT)
+        return known
+
+    def form(self, tier: int, scope: Scope) -> Form:
+        """Return the form for a scope's buckets, nearly always that of the bucket before, or of one that is alike."""
+        known = self._forms.get((tier, id(scope)))
+        if known is None:
+            alike = [form for (of, _), (other, form) in self._forms.items() if of == tier and is_alike(other, scope)]
+            known = (scope, alike[-1] if alike else Form())
+            keep(self._forms, (tier, id(scope)), known, FORMS_KEPT)
+        return known[1]
+
+
+class _Unsealed:
+    """The values of a slice."""
+
+    def __init__(self, roller: Roller, slice_: Slice) -> None:
+        self.directory = slice_.directory
+        self._roller = roller
+        self._slice = slice_
+
+    def part(self, layout: int, part: int) -> Part:
+        """Return a part of one of the directory's layouts."""
+        return self._roller.part(self._slice, layout, part)
+
+    def words(self, stretch: Stretch) -> Generator[None, None, Words]:
+        """Return a stretch's words, unpacked in one step."""
+        yield from ()
+        there = np.flatnonzero(self.directory.layout_of == stretch.layout)
+        first = int(np.searchsorted(there, stretch.ticks[0]))
+        return self._slice.matrix(stretch.layout, stretch.part)[first : first + len(stretch.ticks)]
+
+
+class Rolling:
+    """One slice of a stream on its way into buckets."""
+
+    def __init__(self, roller: Roller, stream: int, slice_: Slice, known: _Stream | None) -> None:
+        self._roller = roller
+        self._stream = stream
+        self._slice = slice_
+        self._values = _Unsealed(roller, slice_)
+        self._known = known
+        own = slice_.directory.own
+        self._ids, self._times_ms = slice_.directory.ids[own], slice_.directory.time_ms[own]
+        self._todo = list(stretches(slice_.directory, own.tolist()))[::-1]
+        self._packed: list[Packed] = []
+
+    def begin(self) -> Iterator[None]:
+        """Make sure of what was before the slice, in steps. Raises sqlite3.Error, DamagedError."""
+        if self._known is None:
+            found = self._roller.connection.execute(
+                "SELECT open_ms, minutes_from, hour_from FROM rolled WHERE stream = ?", (self._stream,)
+            ).fetchone()
+            self._known = _Stream(Unfinished(*found) if found else Unfinished())
+            if found:
+                yield from self._restore(self._known, found[1], found[2])
+            self._known.number_boots(self._slice.directory)
+            leads = np.flatnonzero(self._slice.directory.lead).tolist()
+            for stretch in stretches(self._slice.directory, leads):
+                yield from self._follow(self._known, self._values, stretch)
+                yield
+        self._known.number_boots(self._slice.directory)
+
+    def is_at_hand(self) -> bool:
+        """Tell whether what is to be rolled up next is unpacked already."""
+        return bool(self._todo) and self._slice.is_at_hand(self._todo[-1].layout, self._todo[-1].part)
+
+    def has_more(self) -> bool:
+        """Tell whether there is anything more to be rolled up."""
+        return bool(self._todo)
+
+    def step(self) -> None:
+        """Roll up a little. Raises DamagedError."""
+        assert self._known is not None  # noqa: S101 - begin() comes first
+        for rolled in _each(self._roll(self._known, self._values, self._todo.pop())):
+            self._known.unfinished.add(rolled)
+
+    def finish(self) -> Iterator[None]:
+        """Pack the buckets that are finished, in steps. Raises sqlite3.Error."""
+        assert self._known is not None  # noqa: S101 - begin() comes first
+        finished = self._known.unfinished.finish(self._ids, self._times_ms)
+        for tier, rollups in ((FIVE_MINUTES, finished.minutes), (HOURS, finished.hours)):
+            self._roller.moving = self._roller.moving.union(*map(moving_fields, rollups))
+            if rollups:
+                yield from self._pack(tier, rollups)
+
+    def _pack(self, tier: int, rollups: Sequence[Rollup]) -> Iterator[None]:
+        stream = self._roller.tier(self._stream, tier)
+        for start_ms in sorted({start_ms for rollup in rollups for start_ms in rollup.starts_ms.tolist()}):
+            parts = []
+            for rollup in rollups:
+                form = self._roller.form(tier, rollup.scope)
+                for bucket in np.flatnonzero(rollup.starts_ms == start_ms).tolist():
+                    parts.append(form.row(rollup, bucket, self._roller.moving))
+                    yield
+            self._packed.append(self._roller.rows.pack(stream, start_ms, int(self._ids[-1]), parts))
+            yield
+
+    def publish(self) -> None:
+        """Store all that is finished, in the transaction that seals the slice. Raises sqlite3.Error."""
+        assert self._known is not None  # noqa: S101 - begin() comes first
+        for packed in self._packed:
+            self._roller.rows.store(packed)
+        unfinished = self._known.unfinished
+        self._roller.connection.execute(
+            "INSERT OR REPLACE INTO rolled VALUES (?, ?, ?, ?)",
+            (self._stream, unfinished.open_ms, unfinished.minutes_from, unfinished.hour_from),
+        )
+        self._known.sealed = int(self._ids[-1])
+        self._roller.done(self._stream, self._known)
+
+    def _roll(self, known: _Stream, values: Values, stretch: Stretch) -> Generator[None, None, Rolled]:
+        words = yield from values.words(stretch)
+        run = run_of(values, stretch, words, known.boots)
+        rolled = roll(run, known.known.before(run), values.part(stretch.layout, stretch.part).keyed)
+        known.known.after(run)
+        return rolled
+
+    @staticmethod
+    def _follow(known: _Stream, values: Values, stretch: Stretch) -> Generator[None, None, None]:
+        """Take notice of ticks without rolling them up."""
+        words = yield from values.words(stretch)
+        known.known.after(run_of(values, stretch, words, known.boots))
+
+    # After a restart.
+
+    def _restore(self, known: _Stream, minutes_from: int, hour_from: int) -> Iterator[None]:
+        """Make the open buckets again of the segments that their ticks are in."""
+        segments = Segments(self._roller.connection)
+        found = self._roller.connection.execute(
+            "SELECT id FROM segment WHERE stream = ? AND last_id >= ? ORDER BY first_id", (self._stream, hour_from)
+        ).fetchall()
+        for number, (segment,) in enumerate(found):
+            try:
+                values = Sealed(segments, segment)
+                known.number_boots(values.directory)
+                if number == 0:
+                    yield from self._follow_up_to(known, values, hour_from)
+                yield from self._restore_from(known, values, minutes_from, hour_from)
+            except DamagedError:  # whoever reads it is told; the rest of its hour is still right
+                continue
+
+    def _follow_up_to(self, known: _Stream, values: Sealed, hour_from: int) -> Iterator[None]:
+        """Take notice of the last ticks of a segment before one."""
+        first = int(np.flatnonzero(values.directory.ids >= hour_from)[0])
+        for stretch in stretches(values.directory, range(max(0, first - LEADS_MAX), first), RESTORED_TICKS):
+            yield from self._follow(known, values, stretch)
+
+    def _restore_from(self, known: _Stream, values: Sealed, minutes_from: int, hour_from: int) -> Iterator[None]:
+        directory = values.directory
+        own = directory.own[directory.ids[directory.own] >= hour_from]
+        is_earlier = directory.ids[own] < minutes_from
+        for is_finished, ticks in ((True, own[is_earlier]), (False, own[~is_earlier])):
+            for stretch in stretches(directory, ticks.tolist(), RESTORED_TICKS):
+                rolled = yield from self._roll(known, values, stretch)
+                known.unfinished.restore(rolled, is_finished=is_finished)
+                yield
+
+
+def _each(steps: Generator[None, None, Any]) -> Iterator[Any]:
+    """Go through all steps at once, and give what comes of them."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            yield end.value
+            return
