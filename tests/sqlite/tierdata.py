@@ -43,9 +43,9 @@ def batches(ticks: Sequence[Tick]) -> list[Batch]:
     return [Batch(host="h", collect="c", stamp=tick.stamp, records=tick.records) for tick in ticks]
 
 
-def tail(ticks: Sequence[Tick], count: int) -> list[Tick]:
+def tail(ticks: Sequence[Tick], count: int, later_ms: int = 3 * HOUR_MS) -> list[Tick]:
     """Return ticks that come hours later, in a bucket of their own: all before are finished when these are sealed."""
-    last = max(tick.stamp.time_ms for tick in ticks) + 3 * HOUR_MS
+    last = max(tick.stamp.time_ms for tick in ticks) + later_ms
     stamps = [(last // HOUR_MS * HOUR_MS + i, ticks[-1].stamp.boot_ns + 10**13 + i * 10**6) for i in range(count)]
     empty = ticks[-1].records[:1]
     return [

@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 
 from domstat.catalog import DERIVED
+from domstat_sinks.sqlite.days import store_hour
 from domstat_sinks.sqlite.directory import Directory
+from domstat_sinks.sqlite.guests import Guests
 from domstat_sinks.sqlite.headids import HeadIds
+from domstat_sinks.sqlite.keyfigures import encode, figures_of_hour
 from domstat_sinks.sqlite.lastknown import LastKnown
 from domstat_sinks.sqlite.numbers import Numbers
 from domstat_sinks.sqlite.rolling import Rolled, roll
@@ -73,7 +76,8 @@ class Roller:
         """*ends_slice* and *added* are asked and told of rows of tiers (see :class:`.upkeep.Upkeep`)."""
         self.connection = connection
         self.rows = TierRows(connection, numbers, ids, ends_slice, added)
-        self._numbers = numbers
+        self.guests = Guests(connection)
+        self.numbers = numbers
         self._streams: dict[int, _Stream] = {}
         self._parts: OrderedDict[tuple[object, ...], Part] = OrderedDict()
         self._forms: OrderedDict[tuple[int, int], tuple[Scope, Form]] = OrderedDict()
@@ -96,10 +100,11 @@ class Roller:
         self._streams[stream] = known
         self._is_busy = False
 
-    def tier(self, stream: int, tier: int) -> int:
-        """Return the number of a stream's tier."""
+    def whose(self, stream: int) -> tuple[str, str]:
+        """Return a stream's host and collect block."""
         of_stream = "SELECT host, collect FROM stream WHERE id = ?"
-        return self._numbers.stream(self.connection.execute(of_stream, (stream,)).fetchone(), tier)
+        host, collect = self.connection.execute(of_stream, (stream,)).fetchone()
+        return host, collect
 
     def part(self, slice_: Slice, layout: int, part: int) -> Part:
         """Return a part of a layout of a slice, nearly always one of the slice before, even where others changed."""
@@ -155,7 +160,9 @@ class Rolling:
         own = slice_.directory.own
         self._ids, self._times_ms = slice_.directory.ids[own], slice_.directory.time_ms[own]
         self._todo = list(stretches(slice_.directory, own.tolist()))[::-1]
+        self._whose = roller.whose(stream)
         self._packed: list[Packed] = []
+        self._figures: list[tuple[int, int, int, bytes]] = []
 
     def begin(self) -> Iterator[None]:
         """Make sure of what was before the slice, in steps. Raises sqlite3.Error, DamagedError."""
@@ -195,9 +202,16 @@ class Rolling:
             self._roller.moving = self._roller.moving.union(*map(moving_fields, rollups))
             if rollups:
                 yield from self._pack(tier, rollups)
+        for start_ms, sketched in finished.sketches.items():
+            entries = {entry for part in sketched for entry in part.scope.entries}
+            entries.update(entry for rollup in finished.hours for entry in rollup.scope.entries)
+            numbers = self._roller.guests.numbers(self._whose[0], entries)
+            for field, block, figures in figures_of_hour(start_ms, finished.hours, sketched, numbers):
+                self._figures.append((self._roller.numbers.field(field), block, start_ms, encode(figures)))
+                yield
 
     def _pack(self, tier: int, rollups: Sequence[Rollup]) -> Iterator[None]:
-        stream = self._roller.tier(self._stream, tier)
+        stream = self._roller.numbers.stream(self._whose, tier)
         for start_ms in sorted({start_ms for rollup in rollups for start_ms in rollup.starts_ms.tolist()}):
             parts = []
             for rollup in rollups:
@@ -213,6 +227,9 @@ class Rolling:
         assert self._known is not None  # noqa: S101 - begin() comes first
         for packed in self._packed:
             self._roller.rows.store(packed)
+        for field, block, start_ms, blob in self._figures:
+            store_hour(self._roller.connection, (self._stream, field, block), start_ms, blob)
+        self._roller.guests.seen(self._whose[0], self._slice.directory)
         unfinished = self._known.unfinished
         self._roller.connection.execute(
             "INSERT OR REPLACE INTO rolled VALUES (?, ?, ?, ?)",

@@ -152,6 +152,70 @@ CREATE TABLE rolled (
 """
 """How far a stream's ticks are rolled up: the five minutes that are open, since which tick they and their hour are."""
 
+DAYS = """
+CREATE TABLE guest (
+    id INTEGER PRIMARY KEY,
+    host TEXT NOT NULL,
+    uuid TEXT,
+    domain TEXT,
+    first_ms INTEGER NOT NULL,
+    last_ms INTEGER NOT NULL
+);
+CREATE TABLE day (
+    field INTEGER NOT NULL,
+    day TEXT NOT NULL,
+    stream INTEGER NOT NULL,
+    guest INTEGER NOT NULL,
+    n INTEGER NOT NULL,
+    increase REAL,
+    min REAL NOT NULL,
+    max REAL NOT NULL,
+    mean REAL NOT NULL,
+    p50 REAL NOT NULL,
+    p95 REAL NOT NULL,
+    p99 REAL NOT NULL,
+    coverage REAL NOT NULL,
+    PRIMARY KEY (field, day, stream, guest)
+) WITHOUT ROWID;
+CREATE TABLE sketch_hour (
+    id INTEGER PRIMARY KEY,
+    stream INTEGER NOT NULL,
+    field INTEGER NOT NULL,
+    block INTEGER NOT NULL,
+    start_ms INTEGER NOT NULL,
+    is_added INTEGER NOT NULL DEFAULT 0,
+    blob BLOB NOT NULL,
+    UNIQUE (stream, field, block, start_ms)
+);
+CREATE TABLE sketch_day (
+    id INTEGER PRIMARY KEY,
+    stream INTEGER NOT NULL,
+    field INTEGER NOT NULL,
+    block INTEGER NOT NULL,
+    day INTEGER NOT NULL,
+    blob BLOB NOT NULL,
+    UNIQUE (stream, field, block, day)
+);
+CREATE TABLE sketch_sum (
+    id INTEGER PRIMARY KEY,
+    stream INTEGER NOT NULL,
+    field INTEGER NOT NULL,
+    block INTEGER NOT NULL,
+    day INTEGER NOT NULL,
+    blob BLOB NOT NULL,
+    UNIQUE (stream, field, block, day)
+);
+"""
+"""Guests, their days, and what these are made of (:mod:`.days`); ``sketch_sum`` is of all days before its day.
+
+Several rows of one hour, some of them milliseconds later, add up."""
+
+DAY_INDEXES = """
+CREATE UNIQUE INDEX guest_key ON guest (host, ifnull(uuid, ''));
+CREATE INDEX sketch_hour_added ON sketch_hour (is_added, stream, start_ms);
+"""
+"""What makes a guest itself; hours that are to be added to their days, and those that were."""
+
 SEGMENT_INDEXES = """
 CREATE INDEX segment_order ON segment (stream, first_id);
 CREATE INDEX segment_time ON segment (stream, end_ms);
@@ -248,11 +312,17 @@ FROM event e JOIN stream s ON s.id = e.stream;
 CREATE VIEW gaps AS
 SELECT g.start_ms, g.end_ms, s.host, s.collect, g.reason
 FROM gap g JOIN stream s ON s.id = g.stream;
+CREATE VIEW guests AS
+SELECT uuid, domain, host, first_ms, last_ms FROM guest WHERE uuid IS NOT NULL AND last_ms > 0;
+CREATE VIEW daily AS
+SELECT d.day, s.host, s.collect, g.uuid, g.domain, f.name AS field, d.n, d.increase, d.min, d.max, d.mean,
+    d.p50, d.p95, d.p99, d.coverage
+FROM field f JOIN day d ON d.field = f.id JOIN stream s ON s.id = d.stream JOIN guest g ON g.id = d.guest;
 """
 )
 """``samples`` and ``rates`` need the functions that :func:`.reader.register` registers."""
 
-NEW = f"{STREAM}{TABLES}{SEGMENTS}{ROLLED}{EVENTS_AND_GAPS}{INDEXES}{SEGMENT_INDEXES}{VIEWS}"
+NEW = f"{STREAM}{TABLES}{SEGMENTS}{ROLLED}{DAYS}{EVENTS_AND_GAPS}{INDEXES}{SEGMENT_INDEXES}{DAY_INDEXES}{VIEWS}"
 """All of a new file."""
 
 _FIELD_BITS, _GROUP_BITS = 16, 10

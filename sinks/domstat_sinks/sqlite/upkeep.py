@@ -14,6 +14,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from domstat_sinks.sqlite import merging
+from domstat_sinks.sqlite.days import Days
 from domstat_sinks.sqlite.headids import HeadIds
 from domstat_sinks.sqlite.numbers import Numbers
 from domstat_sinks.sqlite.pruning import prune
@@ -89,6 +90,7 @@ class Upkeep:
         self._known = Known(self._connection, self._numbers)
         self._roller = Roller(self._connection, self._numbers, self._ids, self.ends_slice, self.added)
         self._sweeper = Sweeper(self._connection)
+        self._days = Days(self._connection)
         self._sweeping = True
         self._streams = {
             stream: _Stream(tier, ticks, last_id, last_ms, last_id if ticks >= TICKS_MAX else 0)
@@ -181,7 +183,13 @@ class Upkeep:
 
     def _tidy_up(self) -> bool:
         """Do a step of what may as well be done later; return whether there is more."""
-        return self._sweeper.step(None) or self._retention.step() or self._prune() or self._shrinking.step()
+        return (
+            self._sweeper.step(None)
+            or self._days.step()
+            or self._retention.step()
+            or self._prune()
+            or self._shrinking.step()
+        )
 
     def _prune(self) -> bool:
         """Remove layouts nobody needs any more, and forget their numbers."""
