@@ -296,8 +296,32 @@ SELECT * FROM (
 {filter};
 """
 
+# Every series of buckets has one of these two; what is derived of them comes with it.
+_BUCKETS = """
+CREATE VIEW {name} AS
+SELECT j.value ->> 0 AS time_ms, s.host AS host, j.value ->> 2 AS uuid,
+    CASE j.value ->> 1 WHEN 'guest' THEN j.value ->> 3 END AS domain,
+    f.field AS field, j.value ->> 4 AS device,
+    j.value ->> 5 AS increase, j.value ->> 6 AS max_rate, j.value ->> 7 AS min, j.value ->> 8 AS max,
+    j.value ->> 9 AS mean, j.value ->> 10 AS last, j.value ->> 11 AS coverage,
+    j.value ->> 1 AS kind, CASE j.value ->> 1 WHEN 'pool' THEN j.value ->> 3 END AS pool, s.collect AS collect
+FROM stream s
+CROSS JOIN (
+    SELECT stream, id FROM segment UNION ALL SELECT id, 0 FROM stream
+) g ON g.stream = s.id
+CROSS JOIN (
+    SELECT substr(name, 1, instr(name, ':') - 1) AS field FROM field
+    WHERE name LIKE '%:last' OR name LIKE '%:increment'
+    UNION SELECT 'cpu.utilization'
+) f
+CROSS JOIN json_each(domstat_buckets(s.id, g.id, f.field)) j
+WHERE s.tier = {tier};
+"""
+
 VIEWS = (
-    _VIEW.format(name="samples", function="domstat_value", sealed="domstat_samples", where="", filter="")
+    _BUCKETS.format(name="five_minutes", tier=1)
+    + _BUCKETS.format(name="hourly", tier=2)
+    + _VIEW.format(name="samples", function="domstat_value", sealed="domstat_samples", where="", filter="")
     + _VIEW.format(
         name="rates",
         function="domstat_rate",
@@ -312,6 +336,16 @@ FROM event e JOIN stream s ON s.id = e.stream;
 CREATE VIEW gaps AS
 SELECT g.start_ms, g.end_ms, s.host, s.collect, g.reason
 FROM gap g JOIN stream s ON s.id = g.stream;
+CREATE VIEW coverage AS
+SELECT s.host, s.collect, min(first_ms) AS first_ms, max(last_ms) AS last_ms, sum(ticks) AS ticks,
+    (SELECT ifnull(sum(g.end_ms - g.start_ms), 0) FROM gap g WHERE g.stream = s.id) AS lost_ms
+FROM stream s JOIN (
+    SELECT stream, min(start_ms) AS first_ms, max(end_ms) AS last_ms, sum(ticks) AS ticks FROM segment GROUP BY stream
+    UNION ALL
+    SELECT h.stream, min(h.time_ms), max(h.time_ms), count(*) FROM stream o
+    JOIN head h ON h.stream = o.id AND h.id > o.sealed GROUP BY h.stream
+) t ON t.stream = s.id
+WHERE s.tier = 0 GROUP BY s.id;
 CREATE VIEW guests AS
 SELECT uuid, domain, host, first_ms, last_ms FROM guest WHERE uuid IS NOT NULL AND last_ms > 0;
 CREATE VIEW daily AS

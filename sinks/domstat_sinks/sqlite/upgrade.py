@@ -35,7 +35,7 @@ DROP TABLE stream_2;
 {schema.DAY_INDEXES}
 """
 
-_VIEWS = ("samples", "rates", "events", "gaps", "guests", "daily")
+_VIEWS = ("samples", "rates", "events", "gaps", "guests", "daily", "five_minutes", "hourly", "coverage")
 
 _STREAM_TODAY = "CREATE VIEW stream AS SELECT id, host, collect, 0 AS tier, 0 AS sealed FROM main.stream;"
 
