@@ -20,6 +20,11 @@ which SQLite's integers cannot hold, come out of the views as text, all digits t
 Invariants: exactly one process writes (a lock beside the file); (stream, time_ms) is unique, and so are an event's and
 a gap's keys, so that a batch that comes again replaces itself; every commit is durable (WAL, synchronous=FULL).
 
+*Tiers.* What the ticks of five minutes and of an hour come to are ticks of streams of their own, whose *tier* is 1 and
+2, and which are sealed and merged in the same way; a bucket's ``time_ms`` is when it begins, its ``boot_ns`` the number
+of the last tick in it, and its fields are those of :mod:`.rollrecord`. Ticks that come for a bucket later make a
+further row, a millisecond on. Which buckets are open says ``rolled``. Days and sketches are rows (:mod:`.days`).
+
 *Boots.* ``boot_id`` is empty for a tick of which only the wall time is known, since it was read from JSON lines: rates
 to and from it are by wall time, and any tick of its stream that comes with the same time is taken for it.
 
@@ -318,18 +323,9 @@ CROSS JOIN json_each(domstat_buckets(s.id, g.id, f.field)) j
 WHERE s.tier = {tier};
 """
 
-VIEWS = (
-    _BUCKETS.format(name="five_minutes", tier=1)
-    + _BUCKETS.format(name="hourly", tier=2)
-    + _VIEW.format(name="samples", function="domstat_value", sealed="domstat_samples", where="", filter="")
-    + _VIEW.format(
-        name="rates",
-        function="domstat_rate",
-        sealed="domstat_rates",
-        where="AND f.kind = 'counter'",
-        filter="WHERE value IS NOT NULL",
-    )
-    + """
+_TIER_VIEWS = _BUCKETS.format(name="five_minutes", tier=1) + _BUCKETS.format(name="hourly", tier=2)
+
+_PLAIN_VIEWS = """
 CREATE VIEW events AS
 SELECT e.time_ms, s.host, s.collect, e.uuid, e.name AS domain, e.incarnation, e.type, e.reason, e.device
 FROM event e JOIN stream s ON s.id = e.stream;
@@ -353,8 +349,20 @@ SELECT d.day, s.host, s.collect, g.uuid, g.domain, f.name AS field, d.n, d.incre
     d.p50, d.p95, d.p99, d.coverage
 FROM field f JOIN day d ON d.field = f.id JOIN stream s ON s.id = d.stream JOIN guest g ON g.id = d.guest;
 """
+
+VIEWS = (
+    _VIEW.format(name="samples", function="domstat_value", sealed="domstat_samples", where="", filter="")
+    + _VIEW.format(
+        name="rates",
+        function="domstat_rate",
+        sealed="domstat_rates",
+        where="AND f.kind = 'counter'",
+        filter="WHERE value IS NOT NULL",
+    )
+    + _PLAIN_VIEWS
+    + _TIER_VIEWS
 )
-"""``samples`` and ``rates`` need the functions that :func:`.reader.register` registers."""
+"""All but the plain ones, of events, gaps, guests, days and coverage, need what :func:`.reader.register` registers."""
 
 NEW = f"{STREAM}{TABLES}{SEGMENTS}{ROLLED}{DAYS}{EVENTS_AND_GAPS}{INDEXES}{SEGMENT_INDEXES}{DAY_INDEXES}{VIEWS}"
 """All of a new file."""
