@@ -90,7 +90,9 @@ def expected(ticks: Sequence[Tick], tier: int) -> Found:
     found: Found = {}
     for at, series in naive(ticks, WIDTHS[tier]).items():
         there = sum(1 for tick in ticks for record in tick.records if _is(tick, record, at, WIDTHS[tier]))
-        found[at] = {"ticks": there} | {key: spelt for key, of in series.items() if (spelt := _spelt(of))}  # type: ignore[dict-item]
+        spelt: dict[str, Any] = {"ticks": there}
+        spelt |= {key: its for key, of in series.items() if (its := _spelt(of))}
+        found[at] = spelt
     return found
 
 
