@@ -99,10 +99,13 @@ def figures_of_hour(
 ) -> Iterator[tuple[str, int, Figures]]:
     """Give (key field, block, figures) of one hour; *numbers* are those of the guests, of whoever has one."""
     gained, covered_s = _gained(start_ms, rollups, numbers)
+    places = [_places(part, numbers) for part in sketched]
     for field in KEY_FIELDS:
-        parts = [part for part in sketched if field in part.by_field]
-        for block in sorted({number // BLOCK for part in parts for number in _numbers(part, numbers)}):
-            merged = sketch.merge([found for part in parts if (found := _in_block(part, field, block, numbers))])
+        parts = [
+            (part.by_field[field], of) for part, of in zip(sketched, places, strict=True) if field in part.by_field
+        ]
+        for block in sorted({block for _, of in parts for block in of}):
+            merged = _assembled([(of, places[block]) for of, places in parts if block in places])
             if not merged.counts.any():
                 continue
             own = range(block * BLOCK, (block + 1) * BLOCK)
@@ -117,23 +120,33 @@ def figures_of_hour(
             )
 
 
-def _numbers(part: Sketched, numbers: Mapping[Entry, int]) -> list[int]:
-    return [numbers[entry] for entry in part.scope.entries if entry in numbers]
+def _places(part: Sketched, numbers: Mapping[Entry, int]) -> dict[int, tuple[Whole, Whole]]:
+    """Return, by block, which rows of a part are in it, and at which places."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    for record, entry in enumerate(part.scope.entries):
+        number = numbers.get(entry)
+        if number is not None:
+            found.setdefault(number // BLOCK, []).append((record, number % BLOCK))
+    return {block: tuple(np.array(of, dtype=np.int64).T) for block, of in found.items()}
 
 
-def _in_block(part: Sketched, field: str, block: int, numbers: Mapping[Entry, int]) -> Sketches | None:
-    """Return a part's sketches of a field at their places in a block; None where it has nobody of it."""
-    places = [
-        (row, numbers[entry] % BLOCK)
-        for row, entry in enumerate(part.scope.entries)
-        if numbers.get(entry, -1) // BLOCK == block
-    ]
-    if not places:
-        return None
-    rows, slots = np.array(places, dtype=np.int64).T
-    of = part.by_field[field]
-    chosen = Sketches(of.first, of.bins[rows], of.zeros[rows], of.sums[rows], of.mins[rows], of.maxs[rows])
-    return sketch.spread(chosen, slots, BLOCK)
+def _assembled(parts: Sequence[tuple[Sketches, tuple[Whole, Whole]]]) -> Sketches:
+    """Put rows of sketches at their places in a block; a place that several have is all of these together."""
+    used = [of for of, _ in parts if of.bins.shape[1]]
+    first = min((of.first for of in used), default=0)
+    width = max((of.first + of.bins.shape[1] for of in used), default=0) - first
+    nothing = sketch.nothing(BLOCK)
+    made = Sketches(
+        first, np.zeros((BLOCK, width), dtype=np.int64), nothing.zeros, nothing.sums, nothing.mins, nothing.maxs
+    )
+    for of, (rows, places) in parts:
+        start = of.first - first
+        made.bins[places, start : start + of.bins.shape[1]] += of.bins[rows]
+        made.zeros[places] += of.zeros[rows]
+        made.sums[places] += of.sums[rows]
+        made.mins[places] = np.minimum(made.mins[places], of.mins[rows])
+        made.maxs[places] = np.maximum(made.maxs[places], of.maxs[rows])
+    return made
 
 
 def _gained(

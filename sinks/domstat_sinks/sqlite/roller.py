@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from domstat_sinks.sqlite.keyfigures import encode, figures_of_hour
 from domstat_sinks.sqlite.lastknown import LastKnown
 from domstat_sinks.sqlite.numbers import Numbers
 from domstat_sinks.sqlite.rolling import Rolled, roll
-from domstat_sinks.sqlite.rollplan import Scope
+from domstat_sinks.sqlite.rollplan import Scope, shape_plan
 from domstat_sinks.sqlite.rollrecord import Form, moving_fields
 from domstat_sinks.sqlite.rollstats import Rollup, is_alike
 from domstat_sinks.sqlite.row import PART_RECORDS, DamagedError, Words
@@ -36,14 +36,14 @@ from domstat_sinks.sqlite.unfinished import Unfinished
 RAW, FIVE_MINUTES, HOURS = 0, 1, 2
 """Tiers of streams."""
 
-PARTS_KEPT = 256
-"""Prepared parts of layouts kept, about a MB each of 64 guests: those of the largest host's tick, or of two."""
-
 FORMS_KEPT = 512
-"""Scopes whose form is kept: one for each part and tier."""
+"""Scopes whose form is kept, some 100 KB each of 64 guests: one for each part and tier of the largest host."""
 
 RESTORED_TICKS = 512
 """Ticks of 64 guests unpacked at once out of a segment: 14 MB at 52 fields."""
+
+
+_PartKey: TypeAlias = tuple[object, ...]
 
 
 class _Stream:
@@ -55,11 +55,39 @@ class _Stream:
         self.boots = {"": 0}
         self.sealed = 0
         """The last tick that is in it."""
+        self._parts: dict[_PartKey, tuple[_PartKey, Part]] = {}
+        """Parts of layouts, by layout and number, and by what is in them; each with the latter."""
+        self._parts_before: dict[_PartKey, tuple[_PartKey, Part]] = {}
 
     def number_boots(self, directory: Directory) -> None:
         """Give every boot a number."""
         for boot_id in directory.boots:
             self.boots.setdefault(boot_id, len(self.boots))
+
+    def begin_slice(self) -> None:
+        """Forget the parts of layouts that the slice before had no ticks of."""
+        self._parts, self._parts_before = {}, self._parts
+
+    def part(self, slice_: Slice, layout: int, part: int) -> Part:
+        """Return a part of a layout of a slice, nearly always one of the slice before.
+
+        It is the same where another part of the layout has changed, or where the layout was read anew.
+        """
+        read = slice_.layout_reads[layout]
+        known = self._find((read, part))
+        if known is None:
+            own = slice(part * PART_RECORDS, (part + 1) * PART_RECORDS)
+            entries, columns = read.entries[own], [shape.columns for shape in read.shapes]
+            plans = tuple([shape_plan(entry.kind, of) for entry, of in zip(entries, columns[own], strict=True)])
+            content = (tuple(entries), plans, read.guests_before[own.start], read.guests)
+            known = self._find(content)
+            if known is None:
+                known = (content, make_part(read.entries, columns, read.guests_before, read.guests, part))
+        self._parts[read, part] = self._parts[known[0]] = known
+        return known[1]
+
+    def _find(self, key: _PartKey) -> tuple[_PartKey, Part] | None:
+        return self._parts.get(key) or self._parts_before.get(key)
 
 
 class Roller:
@@ -79,7 +107,6 @@ class Roller:
         self.guests = Guests(connection)
         self.numbers = numbers
         self._streams: dict[int, _Stream] = {}
-        self._parts: OrderedDict[tuple[object, ...], Part] = OrderedDict()
         self._forms: OrderedDict[tuple[int, int], tuple[Scope, Form]] = OrderedDict()
         self.moving: frozenset[str] = frozenset()
         self._is_busy = False
@@ -106,39 +133,27 @@ class Roller:
         host, collect = self.connection.execute(of_stream, (stream,)).fetchone()
         return host, collect
 
-    def part(self, slice_: Slice, layout: int, part: int) -> Part:
-        """Return a part of a layout of a slice, nearly always one of the slice before, even where others changed."""
-        read = slice_.layout_reads[layout]
-        own = slice(part * PART_RECORDS, (part + 1) * PART_RECORDS)
-        key = (tuple(read.entries[own]), tuple(read.shapes[own]), read.guests_before[own.start], read.guests)
-        known = self._parts.get(key)
-        if known is None:
-            columns = [shape.columns for shape in read.shapes]
-            known = make_part(read.entries, columns, read.guests_before, read.guests, part)
-            keep(self._parts, key, known, PARTS_KEPT)
-        return known
-
     def form(self, tier: int, scope: Scope) -> Form:
         """Return the form for a scope's buckets, nearly always that of the bucket before, or of one that is alike."""
-        known = self._forms.get((tier, id(scope)))
-        if known is None:
-            alike = [form for (of, _), (other, form) in self._forms.items() if of == tier and is_alike(other, scope)]
-            known = (scope, alike[-1] if alike else Form())
-            keep(self._forms, (tier, id(scope)), known, FORMS_KEPT)
-        return known[1]
+        key = (tier, id(scope))
+        if key not in self._forms:
+            alike = [other for other, (of, _) in self._forms.items() if other[0] == tier and is_alike(of, scope)]
+            form = self._forms.pop(alike[0])[1] if alike else Form()
+            keep(self._forms, key, (scope, form), FORMS_KEPT)
+        return self._forms[key][1]
 
 
 class _Unsealed:
     """The values of a slice."""
 
-    def __init__(self, roller: Roller, slice_: Slice) -> None:
+    def __init__(self, known: _Stream, slice_: Slice) -> None:
         self.directory = slice_.directory
-        self._roller = roller
+        self._known = known
         self._slice = slice_
 
     def part(self, layout: int, part: int) -> Part:
         """Return a part of one of the directory's layouts."""
-        return self._roller.part(self._slice, layout, part)
+        return self._known.part(self._slice, layout, part)
 
     def words(self, stretch: Stretch) -> Generator[None, None, Words]:
         """Return a stretch's words, unpacked in one step."""
@@ -155,8 +170,10 @@ class Rolling:
         self._roller = roller
         self._stream = stream
         self._slice = slice_
-        self._values = _Unsealed(roller, slice_)
-        self._known = known
+        self._is_begun_anew = known is None
+        self._known = known or _Stream(self._what_was_open())
+        self._known.begin_slice()
+        self._values = _Unsealed(self._known, slice_)
         own = slice_.directory.own
         self._ids, self._times_ms = slice_.directory.ids[own], slice_.directory.time_ms[own]
         self._todo = list(stretches(slice_.directory, own.tolist()))[::-1]
@@ -164,21 +181,22 @@ class Rolling:
         self._packed: list[Packed] = []
         self._figures: list[tuple[int, int, int, bytes]] = []
 
+    def _what_was_open(self) -> Unfinished:
+        found = self._roller.connection.execute(
+            "SELECT open_ms, minutes_from, hour_from FROM rolled WHERE stream = ?", (self._stream,)
+        ).fetchone()
+        return Unfinished(*found) if found else Unfinished()
+
     def begin(self) -> Iterator[None]:
         """Make sure of what was before the slice, in steps. Raises sqlite3.Error, DamagedError."""
-        if self._known is None:
-            found = self._roller.connection.execute(
-                "SELECT open_ms, minutes_from, hour_from FROM rolled WHERE stream = ?", (self._stream,)
-            ).fetchone()
-            self._known = _Stream(Unfinished(*found) if found else Unfinished())
-            if found:
-                yield from self._restore(self._known, found[1], found[2])
-            self._known.number_boots(self._slice.directory)
+        if self._is_begun_anew:
+            yield from self._restore(self._known.unfinished.minutes_from, self._known.unfinished.hour_from)
+        self._known.number_boots(self._slice.directory)
+        if self._is_begun_anew:
             leads = np.flatnonzero(self._slice.directory.lead).tolist()
             for stretch in stretches(self._slice.directory, leads):
-                yield from self._follow(self._known, self._values, stretch)
+                yield from self._follow(self._values, stretch)
                 yield
-        self._known.number_boots(self._slice.directory)
 
     def is_at_hand(self) -> bool:
         """Tell whether what is to be rolled up next is unpacked already."""
@@ -190,13 +208,11 @@ class Rolling:
 
     def step(self) -> None:
         """Roll up a little. Raises DamagedError."""
-        assert self._known is not None  # noqa: S101 - begin() comes first
-        for rolled in _each(self._roll(self._known, self._values, self._todo.pop())):
+        for rolled in _each(self._roll(self._values, self._todo.pop())):
             self._known.unfinished.add(rolled)
 
     def finish(self) -> Iterator[None]:
         """Pack the buckets that are finished, in steps. Raises sqlite3.Error."""
-        assert self._known is not None  # noqa: S101 - begin() comes first
         finished = self._known.unfinished.finish(self._ids, self._times_ms)
         for tier, rollups in ((FIVE_MINUTES, finished.minutes), (HOURS, finished.hours)):
             self._roller.moving = self._roller.moving.union(*map(moving_fields, rollups))
@@ -224,7 +240,6 @@ class Rolling:
 
     def publish(self) -> None:
         """Store all that is finished, in the transaction that seals the slice. Raises sqlite3.Error."""
-        assert self._known is not None  # noqa: S101 - begin() comes first
         for packed in self._packed:
             self._roller.rows.store(packed)
         for field, block, start_ms, blob in self._figures:
@@ -238,23 +253,25 @@ class Rolling:
         self._known.sealed = int(self._ids[-1])
         self._roller.done(self._stream, self._known)
 
-    def _roll(self, known: _Stream, values: Values, stretch: Stretch) -> Generator[None, None, Rolled]:
+    def _roll(self, values: Values, stretch: Stretch) -> Generator[None, None, Rolled]:
+        known = self._known.known
         words = yield from values.words(stretch)
-        run = run_of(values, stretch, words, known.boots)
-        rolled = roll(run, known.known.before(run), values.part(stretch.layout, stretch.part).keyed)
-        known.known.after(run)
+        run = run_of(values, stretch, words, self._known.boots)
+        rolled = roll(run, known.before(run), values.part(stretch.layout, stretch.part).keyed)
+        known.after(run)
         return rolled
 
-    @staticmethod
-    def _follow(known: _Stream, values: Values, stretch: Stretch) -> Generator[None, None, None]:
+    def _follow(self, values: Values, stretch: Stretch) -> Generator[None, None, None]:
         """Take notice of ticks without rolling them up."""
         words = yield from values.words(stretch)
-        known.known.after(run_of(values, stretch, words, known.boots))
+        self._known.known.after(run_of(values, stretch, words, self._known.boots))
 
     # After a restart.
 
-    def _restore(self, known: _Stream, minutes_from: int, hour_from: int) -> Iterator[None]:
-        """Make the open buckets again of the segments that their ticks are in."""
+    def _restore(self, minutes_from: int, hour_from: int) -> Iterator[None]:
+        """Make the open buckets again of the segments that their ticks are in, if there are any."""
+        if not hour_from:
+            return
         segments = Segments(self._roller.connection)
         found = self._roller.connection.execute(
             "SELECT id FROM segment WHERE stream = ? AND last_id >= ? ORDER BY first_id", (self._stream, hour_from)
@@ -262,27 +279,27 @@ class Rolling:
         for number, (segment,) in enumerate(found):
             try:
                 values = Sealed(segments, segment)
-                known.number_boots(values.directory)
+                self._known.number_boots(values.directory)
                 if number == 0:
-                    yield from self._follow_up_to(known, values, hour_from)
-                yield from self._restore_from(known, values, minutes_from, hour_from)
+                    yield from self._follow_up_to(values, hour_from)
+                yield from self._restore_from(values, minutes_from, hour_from)
             except DamagedError:  # whoever reads it is told; the rest of its hour is still right
                 continue
 
-    def _follow_up_to(self, known: _Stream, values: Sealed, hour_from: int) -> Iterator[None]:
+    def _follow_up_to(self, values: Sealed, hour_from: int) -> Iterator[None]:
         """Take notice of the last ticks of a segment before one."""
         first = int(np.flatnonzero(values.directory.ids >= hour_from)[0])
         for stretch in stretches(values.directory, range(max(0, first - LEADS_MAX), first), RESTORED_TICKS):
-            yield from self._follow(known, values, stretch)
+            yield from self._follow(values, stretch)
 
-    def _restore_from(self, known: _Stream, values: Sealed, minutes_from: int, hour_from: int) -> Iterator[None]:
+    def _restore_from(self, values: Sealed, minutes_from: int, hour_from: int) -> Iterator[None]:
         directory = values.directory
         own = directory.own[directory.ids[directory.own] >= hour_from]
         is_earlier = directory.ids[own] < minutes_from
         for is_finished, ticks in ((True, own[is_earlier]), (False, own[~is_earlier])):
             for stretch in stretches(directory, ticks.tolist(), RESTORED_TICKS):
-                rolled = yield from self._roll(known, values, stretch)
-                known.unfinished.restore(rolled, is_finished=is_finished)
+                rolled = yield from self._roll(values, stretch)
+                self._known.unfinished.restore(rolled, is_finished=is_finished)
                 yield
 
 

@@ -16,6 +16,7 @@ from msgspec import Struct
 from domstat.catalog import DERIVED, ValueType
 from domstat.history import Span
 from domstat_sinks.sqlite import row
+from domstat_sinks.sqlite.layout import Column
 from domstat_sinks.sqlite.rollplan import Whole
 from domstat_sinks.sqlite.rollrecord import (
     COVERED,
@@ -76,6 +77,22 @@ class Wanted(Struct, frozen=True):
     devices: frozenset[str | None] | None = None
 
 
+class _Relevant:
+    """Which columns it takes to read what is wanted."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._bases: set[str] | None = None
+        if wanted.fields is not None:
+            sources = {QUOTIENT: (NUMERATOR, DENOMINATOR, FROM_COUNTERS[NUMERATOR]), **FROM_PAIRS}
+            sources |= {field: (counter,) for field, counter in FROM_COUNTERS.items()}
+            more = [of for field in wanted.fields for of in sources.get(field, ())]
+            self._bases = {TICKS, COVERED, *wanted.fields, *more}
+
+    def has(self, field: str) -> bool:
+        """Tell whether a column of this name is one of them."""
+        return self._bases is None or field.partition(":")[0] in self._bases
+
+
 class _Record:
     """A record in some buckets of one layout: its columns are all there in all of them."""
 
@@ -129,6 +146,8 @@ def read(connection: sqlite3.Connection, stream: int, span: Span, wanted: Wanted
 def of_segment(segments: Segments, segment: int, tier: int, span: Span, wanted: Wanted) -> Iterator[Buckets]:
     """Give the buckets of one segment. Raises DamagedError."""
     directory = segments.directory(segment)
+    relevant = _Relevant(wanted)
+    is_relevant = [relevant.has(segments.field(column.field)) for column in directory.columns]
     inside = (directory.lead == 0) & (directory.time_ms >= span.since_ms) & (directory.time_ms < span.until_ms)
     for number, layout in enumerate(directory.layouts):
         ticks = np.flatnonzero((directory.layout_of == number) & inside)
@@ -141,7 +160,11 @@ def of_segment(segments: Segments, segment: int, tier: int, span: Span, wanted: 
             if not wanted.is_owner(owner):
                 continue
             if shape not in names:
-                columns = [(column, directory.columns[column]) for column in directory.shapes[shape].tolist()]
+                columns = [
+                    (column, directory.columns[column])
+                    for column in directory.shapes[shape].tolist()
+                    if is_relevant[column]
+                ]
                 names[shape] = {(segments.field(of.field), of.device): (column, of.type) for column, of in columns}
             record = _Record(
                 owner, directory.time_ms[ticks], names[shape], _words_in_segment(segments, segment, member, ticks)
@@ -168,6 +191,8 @@ def of_head(connection: sqlite3.Connection, stream: int, tier: int, span: Span, 
         " WHERE s.id = ? AND h.time_ms >= ? AND h.time_ms < ? ORDER BY h.id",
         (stream, span.since_ms, span.until_ms),
     ).fetchall()
+    relevant = _Relevant(wanted)
+    places: dict[int, list[tuple[int, Column]]] = {}
     by_layout: dict[int, list[tuple[int, int]]] = {}
     for head_id, time_ms, layout in found:
         by_layout.setdefault(layout, []).append((head_id, time_ms))
@@ -183,8 +208,10 @@ def of_head(connection: sqlite3.Connection, stream: int, tier: int, span: Span, 
             if part not in matrices:
                 matrices[part] = np.stack([rows.words(rows.row(head_id), part) for head_id, _ in heads])
             start = layout_.starts[position]
-            columns = layout_.shapes[position].columns
-            types = {(column.field, column.device): (start + i, column.type) for i, column in enumerate(columns)}
+            shape = layout_.shapes[position]
+            if id(shape) not in places:
+                places[id(shape)] = [(i, of) for i, of in enumerate(shape.columns) if relevant.has(of.field)]
+            types = {(of.field, of.device): (start + i, of.type) for i, of in places[id(shape)]}
             record = _Record(owner, times_ms, types, _words_in(matrices[part]))
             yield from _buckets(record, tier, wanted)
 
