@@ -149,11 +149,12 @@ def of_segment(segments: Segments, segment: int, tier: int, span: Span, wanted: 
     relevant = _Relevant(wanted)
     is_relevant = [relevant.has(segments.field(column.field)) for column in directory.columns]
     inside = (directory.lead == 0) & (directory.time_ms >= span.since_ms) & (directory.time_ms < span.until_ms)
+    names: dict[int, dict[tuple[str, str | None], tuple[int, ValueType]]] = {}
+    unpacked: dict[tuple[int, int], Words] = {}
     for number, layout in enumerate(directory.layouts):
         ticks = np.flatnonzero((directory.layout_of == number) & inside)
         if not len(ticks):
             continue
-        names: dict[int, dict[tuple[str, str | None], tuple[int, ValueType]]] = {}
         for member, shape, name in layout.tolist():
             of = directory.members[member]
             owner = Owner(of.kind, of.uuid, directory.names[name])
@@ -166,18 +167,20 @@ def of_segment(segments: Segments, segment: int, tier: int, span: Span, wanted: 
                     if is_relevant[column]
                 ]
                 names[shape] = {(segments.field(of.field), of.device): (column, of.type) for column, of in columns}
-            record = _Record(
-                owner, directory.time_ms[ticks], names[shape], _words_in_segment(segments, segment, member, ticks)
-            )
-            yield from _buckets(record, tier, wanted)
+            words = _words_in_segment(segments, segment, member, ticks, unpacked)
+            yield from _buckets(_Record(owner, directory.time_ms[ticks], names[shape], words), tier, wanted)
 
 
-def _words_in_segment(segments: Segments, segment: int, member: int, ticks: Whole) -> Callable[[int], Words]:
+def _words_in_segment(
+    segments: Segments, segment: int, member: int, ticks: Whole, unpacked: dict[tuple[int, int], Words]
+) -> Callable[[int], Words]:
+    """Unpack a member's columns in some ticks; each is *unpacked* once, however many layouts it is in."""
     directory = segments.directory(segment)
 
     def words(column: int) -> Words:
-        there = directory.ticks_of(member, column)
-        found = segments.words(segment, member, column)
+        if (member, column) not in unpacked:
+            unpacked[member, column] = segments.words(segment, member, column)
+        found, there = unpacked[member, column], directory.ticks_of(member, column)
         return found if len(there) == len(ticks) else found[np.searchsorted(there, ticks)]
 
     return words
