@@ -37,6 +37,12 @@ class History:
     def write(self, *batches: Batch) -> None:
         self.sink.write(batches)
 
+    def settle(self) -> None:
+        """Do all upkeep that is due, as many ticks would."""
+        upkeep = self.sink._writer._upkeep  # type: ignore[union-attr]
+        while upkeep._has_work():
+            upkeep.run()
+
     def reader(self) -> sqlite3.Connection:
         self._readers.append(connect(self.path))
         return self._readers[-1]

@@ -152,8 +152,9 @@ def spoil(history: History, table: str, column: str, number: int, place: int) ->
 
 
 def levels(history: History) -> list[int]:
-    """Return the levels of all segments, in the order of their ticks."""
-    return [level for (level,) in query(history, "SELECT level FROM segment ORDER BY stream, first_id")]
+    """Return the levels of all segments of ticks, in the order of these."""
+    own = "stream IN (SELECT id FROM stream WHERE tier = 0)"
+    return [level for (level,) in query(history, f"SELECT level FROM segment WHERE {own} ORDER BY stream, first_id")]
 
 
 def lives(seed: int, chunks: int, length: int) -> list[Batch]:

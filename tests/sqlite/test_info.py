@@ -35,7 +35,7 @@ def test_the_tiers_take_all_of_the_file_that_is_used(history: History) -> None:
     assert found.path == str(history.path)
     assert (found.wal_bytes, found.free_bytes) == (0, 0)
     assert sum(tier.stored_bytes for tier in found.tiers) == found.file_bytes == history.path.stat().st_size
-    assert [tier.name for tier in found.tiers] == ["head", "names and events"]
+    assert [tier.name for tier in found.tiers] == ["ticks of the head", "names and events"]
 
 
 def test_what_is_not_folded_into_the_file_yet_is_told(history: History) -> None:
@@ -54,10 +54,16 @@ def test_what_is_sealed_counts_and_has_tiers_of_its_own(history: History, monkey
     found = info_of(history)
     assert (found.ticks, found.values) == (38, 38 * len(guest_params()))
     stored = {tier.name: tier.stored_bytes for tier in found.tiers}
-    assert list(stored) == ["head", "minutes", "hours", "days", "names and events"]
+    assert list(stored) == [
+        "ticks of the head",
+        "ticks by minutes",
+        "ticks by hours",
+        "ticks by days",
+        "names and events",
+    ]
     (level, blobs), *_ = history.ask(
         "SELECT level, sum(length(blob)) FROM chunk JOIN segment ON segment.id = chunk.id >> 26"
         " WHERE level = 2 GROUP BY level"
     )
     assert level == 2
-    assert 0 < stored["days"] - int(str(blobs)) < 2_000, "its chunks and its directory"
+    assert 0 < stored["ticks by days"] - int(str(blobs)) < 2_000, "its chunks and its directory"

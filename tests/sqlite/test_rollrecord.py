@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domstat.catalog import DERIVED
-from domstat.model import Value, split_key
+from domstat.model import Value, key_of, split_key
+from domstat_sinks.sqlite.layout import Entry, value_of
 from domstat_sinks.sqlite.rollparams import read_params
-from domstat_sinks.sqlite.rollrecord import Form, Params, moving_fields, rounded
+from domstat_sinks.sqlite.rollrecord import Form, Row, moving_fields, rounded
 from domstat_sinks.sqlite.rollstats import Rollup, unite
 from domstat_sinks.sqlite.rollup import FIVE_MINUTES_MS, HOUR_MS, merge
 
@@ -24,18 +25,25 @@ NAMES = {number: text for text, number in TEXTS.items()}
 ROUNDED = 2**-11
 
 
-def stored(rollup: Rollup, moving: frozenset[str] = frozenset()) -> list[list[Params]]:
+Record = tuple[Entry, dict[str, Value]]
+
+
+def stored(rollup: Rollup, moving: frozenset[str] = frozenset()) -> list[list[Record]]:
     form = Form()
-    return [form.params(rollup, bucket, moving, NAMES.__getitem__) for bucket in range(len(rollup.starts_ms))]
+    return [records_of(form.row(rollup, bucket, moving)) for bucket in range(len(rollup.starts_ms))]
 
 
-def params_of(record: Params) -> dict[str, Value]:
-    return dict(zip(record.keys, record.values, strict=True))
+def records_of(row: Row) -> list[Record]:
+    bits = iter(row.words.tolist())
+    return [
+        (entry, {key_of(of.field, of.device): value_of(of.type, next(bits), NAMES) for of in columns})
+        for entry, columns in zip(row.entries, row.columns, strict=True)
+    ]
 
 
 def read_back(rollup: Rollup, moving: frozenset[str] = frozenset()) -> list[Rollup]:
     return [
-        read_params(start, [(record.entry, params_of(record)) for record in records], TEXTS.__getitem__)
+        read_params(start, records, TEXTS.__getitem__)
         for start, records in zip(rollup.starts_ms.tolist(), stored(rollup, moving), strict=True)
     ]
 
@@ -87,9 +95,9 @@ def test_cores_and_steal_have_the_mean_over_time_of_their_counter_and_its_greate
 
 def test_a_gauge_that_stood_still_costs_its_last_alone_until_its_field_has_moved() -> None:
     rollup = merge(rolled(history(3), []), FIVE_MINUTES_MS)
-    still = [params_of(record) for record in stored(rollup)[0] if record.entry.uuid]
+    still = [params for entry, params in stored(rollup)[0] if entry.uuid]
     assert {key for key in still[0] if key.startswith("balloon.available")} == {"balloon.available:last"}
-    moved = [params_of(record) for record in stored(rollup, frozenset({"balloon.available"}))[0] if record.entry.uuid]
+    moved = [params for entry, params in stored(rollup, frozenset({"balloon.available"}))[0] if entry.uuid]
     statistics = {f"balloon.available:{statistic}" for statistic in ("last", "min", "max", "mean")}
     assert {key for key in moved[0] if key.startswith("balloon.available")} == statistics
 
@@ -103,7 +111,7 @@ def test_fields_that_moved_are_named() -> None:
 def test_records_keep_their_shape_from_bucket_to_bucket() -> None:
     ticks = history(seed=3, length=60)  # without trouble
     rollup = merge(rolled(ticks, []), FIVE_MINUTES_MS)
-    shapes = {records[1].keys for records in stored(rollup, moving_fields(rollup))[1:] if len(records) > 1}
+    shapes = {tuple(records[1][1]) for records in stored(rollup, moving_fields(rollup))[1:] if len(records) > 1}
     assert len(shapes) <= 2  # with and without a utilization of its own, where the number of vCPUs changes
 
 
@@ -123,9 +131,9 @@ def test_what_is_no_finite_number_is_not_rounded() -> None:
 
 def test_a_key_that_is_none_of_a_buckets_is_left_out() -> None:
     rollup = merge(rolled(history(3), []), FIVE_MINUTES_MS)
-    (record, *_) = stored(rollup)[0]
-    known = read_params(0, [(record.entry, params_of(record))], TEXTS.__getitem__)
-    more = read_params(0, [(record.entry, params_of(record) | {"new.field:median": 1})], TEXTS.__getitem__)
+    ((entry, params), *_) = stored(rollup)[0]
+    known = read_params(0, [(entry, params)], TEXTS.__getitem__)
+    more = read_params(0, [(entry, params | {"new.field:median": 1})], TEXTS.__getitem__)
     assert by_key(more) == by_key(known)
 
 

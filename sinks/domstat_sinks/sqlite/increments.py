@@ -161,6 +161,6 @@ def _begun_anew(run: Run, fallen: Flags) -> Flags:
     guests[ticks[is_whole], plan.counter_records[counters[is_whole]]] = True
     for (tick, record), devices in run.anew.items():
         plugged = {whole_device(device) for device in devices}
-        epochs[tick] |= [of == record and device in plugged for of, device in plan.epochs]
+        epochs[tick] |= np.array([of == record and device in plugged for of, device in plan.epochs], dtype=bool)
     anew: Flags = epochs[:, plan.epoch_of] | guests[:, plan.counter_records]
     return anew

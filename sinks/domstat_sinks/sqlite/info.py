@@ -8,9 +8,11 @@ from pathlib import Path
 from domstat.history import Coverage, Info, Span, Tier
 from domstat_sinks.sqlite import schema
 
-_HEAD = "head"
-_LEVELS = {0: "minutes", 1: "hours", 2: "days"}
+_HEAD = "ticks of the head"
+_LEVELS = {0: "ticks by minutes", 1: "ticks by hours", 2: "ticks by days"}
 """What segments of a level are called, after what they have at most."""
+_TIERS = {1: "five minutes", 2: "hours"}
+_SKETCHES = "sketches"
 _REST = "names and events"
 
 
@@ -38,10 +40,12 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
 
 def _values(connection: sqlite3.Connection) -> int:
     """Count all values, without a look at any of them."""
-    (sealed,) = connection.execute("SELECT sum(samples) FROM segment").fetchone()
+    (sealed,) = connection.execute(
+        "SELECT sum(g.samples) FROM stream s CROSS JOIN segment g ON g.stream = s.id WHERE s.tier = 0"
+    ).fetchone()
     (unsealed,) = connection.execute(
-        "SELECT sum(h.ticks * r.columns) FROM (SELECT layout, count(*) AS ticks FROM head"
-        "  WHERE id > (SELECT sealed FROM stream WHERE stream.id = head.stream) GROUP BY layout) h"
+        "SELECT sum(h.ticks * r.columns) FROM (SELECT layout, count(*) AS ticks FROM stream s"
+        "  CROSS JOIN head ON head.stream = s.id AND head.id > s.sealed WHERE s.tier = 0 GROUP BY layout) h"
         " CROSS JOIN (SELECT r.layout AS layout, sum(c.columns) AS columns FROM layout_record r"
         "  JOIN (SELECT shape, count(*) AS columns FROM shape_column GROUP BY shape) c ON c.shape = r.shape"
         "  GROUP BY r.layout) r ON r.layout = h.layout"
@@ -55,15 +59,40 @@ def _tiers(connection: sqlite3.Connection, page_bytes: int) -> tuple[Tier, ...]:
     SQLite could tell of each page whose it is, but only by reading all of them. How long a blob is stands where it
     begins.
     """
-    found = connection.execute("SELECT ?, total(length(blob)) FROM head", (_HEAD,)).fetchall()
-    for level, name in _LEVELS.items():
-        of_level = connection.execute(
-            "SELECT ?1, total(length(directory)) + total((SELECT total(length(blob)) FROM chunk"
-            "  WHERE chunk.id BETWEEN segment.id << ?2 AND (segment.id + 1 << ?2) - 1))"
-            " FROM segment WHERE level = ?3",
-            (name, schema.chunk_id(1, 0, 0).bit_length() - 1, level),
-        )
-        found += of_level.fetchall()
+    found = [
+        (_HEAD, _bytes_in_head(connection, 0)),
+        *((name, _bytes_in_segments(connection, 0, level)) for level, name in _LEVELS.items()),
+        *(
+            (name, _bytes_in_head(connection, tier) + _bytes_in_segments(connection, tier))
+            for tier, name in _TIERS.items()
+        ),
+        (_SKETCHES, _bytes_in_sketches(connection)),
+    ]
     used = (_pragma(connection, "page_count") - _pragma(connection, "freelist_count")) * page_bytes
-    tiers = [Tier(name, int(stored)) for name, stored in found if stored]
+    tiers = [Tier(name, stored) for name, stored in found if stored]
     return (*tiers, Tier(_REST, used - sum(tier.stored_bytes for tier in tiers)))
+
+
+def _bytes_in_head(connection: sqlite3.Connection, tier: int) -> int:
+    (stored,) = connection.execute(
+        "SELECT total(length(h.blob)) FROM stream s CROSS JOIN head h ON h.stream = s.id WHERE s.tier = ?", (tier,)
+    ).fetchone()
+    return int(stored)
+
+
+def _bytes_in_segments(connection: sqlite3.Connection, tier: int, level: int | None = None) -> int:
+    (stored,) = connection.execute(
+        "SELECT total(length(g.directory)) + total((SELECT total(length(blob)) FROM chunk"
+        "  WHERE chunk.id BETWEEN g.id << ?1 AND (g.id + 1 << ?1) - 1))"
+        " FROM stream s CROSS JOIN segment g ON g.stream = s.id WHERE s.tier = ?2 AND ifnull(g.level = ?3, 1)",
+        (schema.chunk_id(1, 0, 0).bit_length() - 1, tier, level),
+    ).fetchone()
+    return int(stored)
+
+
+def _bytes_in_sketches(connection: sqlite3.Connection) -> int:
+    (stored,) = connection.execute(
+        "SELECT (SELECT total(length(blob)) FROM sketch_hour) + (SELECT total(length(blob)) FROM sketch_day)"
+        " + (SELECT total(length(blob)) FROM sketch_sum)"
+    ).fetchone()
+    return int(stored)

@@ -33,6 +33,12 @@ class Level(Struct, frozen=True):
 LEVELS = {1: Level(HOUR_MS, 1_024), 2: Level(DAY_MS, 8_640)}
 """At 10 s an hour has 360 ticks and a day 8,640; whoever ticks faster has segments of as many ticks, not of a day."""
 
+TIER_LEVELS = {
+    1: {1: Level(DAY_MS, 512), 2: Level(10 * DAY_MS, 4_096)},
+    2: {1: Level(10 * DAY_MS, 512), 2: Level(30 * DAY_MS, 4_096)},
+}
+"""By tier, the same for buckets: a day has 288 of five minutes, thirty days have 720 hours."""
+
 LAST = max(LEVELS)
 """The level from which nothing is merged any further: its chunks are packed as small as can be."""
 
@@ -40,9 +46,9 @@ SEGMENTS_MAX = 512
 """Segments looked at and merged at once: a day of minutes has no more than 144, and of hours 24."""
 
 
-def due(connection: sqlite3.Connection, stream: int) -> tuple[int, list[int]] | None:
+def due(connection: sqlite3.Connection, stream: int, tier: int = 0) -> tuple[int, list[int]] | None:
     """Find segments of a stream that are to be merged: the new level, and their numbers. Raises sqlite3.Error."""
-    for level, bounds in LEVELS.items():
+    for level, bounds in TIER_LEVELS.get(tier, LEVELS).items():
         found = connection.execute(
             "SELECT id, start_ms / ?, ticks, level < ? FROM segment WHERE stream = ? AND first_id > ("
             " SELECT ifnull(max(last_id), 0) FROM segment WHERE stream = ? AND level >= ?)"

@@ -29,19 +29,20 @@ class Numbers:
 
     def forget(self) -> None:
         """Drop what is remembered: a transaction that was rolled back took its numbers with it."""
-        self._streams: dict[tuple[str, str], int] = {}
+        self._streams: dict[tuple[str, str, int], int] = {}
         self._boots: dict[str, int] = {}
         self._texts: dict[str, int] = {}
         self._fields: dict[str, int] = {}
         self._shapes: dict[Shape, int] = {}
 
-    def stream(self, stream: tuple[str, str]) -> int:
-        """Return the number of a stream, (host, collect block)."""
+    def stream(self, stream: tuple[str, str], tier: int = 0) -> int:
+        """Return the number of a stream, (host, collect block), or of one of its tiers."""
         find, add = (
-            "SELECT id FROM stream WHERE host = ? AND collect = ?",
-            "INSERT INTO stream (host, collect) VALUES (?, ?)",
+            "SELECT id FROM stream WHERE host = ? AND collect = ? AND tier = ?",
+            "INSERT INTO stream (host, collect, tier) VALUES (?, ?, ?)",
         )
-        return self._remembered(self._streams, stream, lambda: self._find_or_add(find, add, stream))
+        key = (*stream, tier)
+        return self._remembered(self._streams, key, lambda: self._find_or_add(find, add, key))
 
     def boot(self, boot_id: str) -> int:
         """Return the number of a boot."""

@@ -35,6 +35,7 @@ from domstat.model import Event, Kind
 from domstat_sinks.sqlite import steps
 from domstat_sinks.sqlite.choosing import Choice, Globs, Key, Who, place_of
 from domstat_sinks.sqlite.head_source import HeadSource
+from domstat_sinks.sqlite.rollrecord import is_of_buckets
 from domstat_sinks.sqlite.sealed_source import SealedSource
 from domstat_sinks.sqlite.source import Column, Extent, Seen, Source, Wanted, joined
 from domstat_sinks.sqlite.ticks import Boots, Joiner
@@ -135,7 +136,11 @@ class Query:
     def fields(self) -> tuple[StoredField, ...]:
         """Return all fields, by name. Raises sqlite3.Error."""
         rows = self._connection.execute("SELECT name, kind, unit, scale FROM field ORDER BY name")
-        return tuple(StoredField(name, FieldKind(kind), Measure(unit, scale)) for name, kind, unit, scale in rows)
+        return tuple(
+            StoredField(name, FieldKind(kind), Measure(unit, scale))
+            for name, kind, unit, scale in rows
+            if not is_of_buckets(name)
+        )
 
     # Series.
 

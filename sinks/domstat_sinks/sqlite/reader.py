@@ -13,6 +13,7 @@ from domstat import history
 from domstat.history import Answer, HistoryError
 from domstat.model import Batch, Value
 from domstat_sinks.sqlite import info, row, schema, snapshot, upgrade
+from domstat_sinks.sqlite.bucketviews import BucketViews
 from domstat_sinks.sqlite.export import Exporter
 from domstat_sinks.sqlite.layout import I64_MAX
 from domstat_sinks.sqlite.query import Query
@@ -80,6 +81,7 @@ def register(connection: sqlite3.Connection, span: history.Span = ALL) -> list[E
     connection.create_function("domstat_devices", 3, guarded(unrolled.devices), deterministic=True)
     connection.create_function("domstat_samples", 4, guarded(unrolled.samples), deterministic=True)
     connection.create_function("domstat_rates", 4, guarded(unrolled.rates), deterministic=True)
+    connection.create_function("domstat_buckets", 3, guarded(BucketViews(connection).buckets), deterministic=True)
     return errors
 
 

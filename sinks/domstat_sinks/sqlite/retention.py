@@ -12,6 +12,7 @@ import time
 
 from msgspec import Struct
 
+from domstat_sinks.sqlite.rollup import DAY_MS
 from domstat_sinks.sqlite.sealing import retire
 
 EVERY_S = 300.0
@@ -28,10 +29,31 @@ SHRINK_PAGES = 128
 
 
 class Bounds(Struct, frozen=True):
-    """How much history is kept: *raw_s* seconds of ticks, and no more than *max_bytes* in all, if that is not None."""
+    """How much history is kept: so many seconds of each tier, and no more than *max_bytes* in all, if that is not None.
+
+    Of the budget it is ticks that go first, then five minutes, then hours; days are small, and stay.
+    """
 
     raw_s: float = math.inf
     max_bytes: int | None = None
+    five_minutes_s: float = math.inf
+    hours_s: float = math.inf
+    days_s: float = math.inf
+
+    @property
+    def tiers_s(self) -> tuple[float, float, float]:
+        """Seconds of each tier of streams."""
+        return self.raw_s, self.five_minutes_s, self.hours_s
+
+
+# A segment of ticks stays until nothing is made of it any more: after a restart the open hour is.
+_TOO_OLD = """
+SELECT (SELECT g.id FROM segment g WHERE g.stream = s.id AND g.end_ms < ?1 + (
+  SELECT max(n.end_ms) FROM segment n WHERE n.stream = s.id) ORDER BY g.end_ms LIMIT 1) AS gone
+FROM stream s WHERE s.tier = ?2 AND gone IS NOT NULL AND NOT EXISTS (
+  SELECT 1 FROM rolled r WHERE r.stream = s.id
+  AND r.hour_from <= (SELECT last_id FROM segment WHERE id = gone))
+"""
 
 
 class Retention:
@@ -43,18 +65,38 @@ class Retention:
         self._next = 0.0
 
     def step(self) -> bool:
-        """Let one segment go if it must; return whether one went. Raises sqlite3.Error."""
+        """Let one segment of a stream, or one day, go if it must; return whether one went. Raises sqlite3.Error."""
         if self._bounds.max_bytes is not None and self._used_bytes() > self._bounds.max_bytes:
-            return self._drop("SELECT id FROM segment ORDER BY end_ms LIMIT 1", ())
-        if time.monotonic() < self._next or math.isinf(self._bounds.raw_s):
+            return self._drop(
+                "SELECT g.id FROM segment g JOIN stream s ON s.id = g.stream ORDER BY s.tier, g.end_ms LIMIT 1", ()
+            )
+        if time.monotonic() < self._next:
             return False
         self._next = time.monotonic() + EVERY_S
-        return self._drop(
-            "SELECT (SELECT g.id FROM segment g WHERE g.stream = s.id AND g.end_ms < ? + ("
-            "  SELECT max(n.end_ms) FROM segment n WHERE n.stream = s.id) ORDER BY g.end_ms LIMIT 1) AS gone"
-            " FROM stream s WHERE gone IS NOT NULL",
-            (-round(self._bounds.raw_s * 1000),),
+        gone = [
+            self._drop(_TOO_OLD, (-round(bound_s * 1000), tier))
+            for tier, bound_s in enumerate(self._bounds.tiers_s)
+            if not math.isinf(bound_s)
+        ]
+        if not math.isinf(self._bounds.days_s):
+            gone.append(self._drop_day(round(self._bounds.days_s * 1000)))
+        return any(gone)
+
+    def _drop_day(self, kept_ms: int) -> bool:
+        """Let the oldest day go if it is too old, and the guests that were last seen in it."""
+        (day,) = self._connection.execute(
+            "SELECT min(day) FROM sketch_day WHERE day < ((SELECT max(open_ms) FROM rolled) - ?1) / ?2",
+            (kept_ms, DAY_MS),
+        ).fetchone()
+        if day is None:
+            return False
+        self._connection.execute(
+            "DELETE FROM day WHERE field IN (SELECT id FROM field) AND day <= date(? * 86400, 'unixepoch')", (day,)
         )
+        self._connection.execute("DELETE FROM sketch_day WHERE day <= ?", (day,))
+        self._connection.execute("DELETE FROM sketch_sum WHERE day <= ?", (day,))
+        self._connection.execute("DELETE FROM guest WHERE last_ms < (? + 1) * ?", (day, DAY_MS))
+        return True
 
     def _drop(self, query: str, parameters: tuple[object, ...]) -> bool:
         gone = [segment for (segment,) in self._connection.execute(query, parameters).fetchall()]

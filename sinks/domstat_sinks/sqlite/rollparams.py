@@ -57,7 +57,7 @@ class _Columns(Struct):
 def read_params(
     start_ms: int, records: Sequence[tuple[Entry, Mapping[str, Value]]], number_of: Callable[[str], int]
 ) -> Rollup:
-    """Read the records of one bucket, as :meth:`.rollrecord.Form.params` made them.
+    """Read the records of one bucket, as :meth:`.rollrecord.Form.row` made them.
 
     *number_of* turns texts back into their references. Keys that are none of a bucket's mean nothing and are left out.
     """

@@ -1,4 +1,4 @@
-"""Statistics as records: the parameters by which a bucket is stored, through the same writer as a tick. Pure.
+"""Statistics as records: the parameters by which a bucket is stored, as a head row like a tick. Pure.
 
 What is stored of a record in a bucket, by key; a device follows in brackets as ever:
 
@@ -27,20 +27,22 @@ their order, so that the greatest of what is rounded is the greatest, rounded.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
-from typing import Any, TypeAlias
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from msgspec import Struct
 
-from domstat.catalog import DERIVED
-from domstat.model import Value, key_of
-from domstat_sinks.sqlite.layout import Entry
+from domstat.catalog import DERIVED, ValueType
+from domstat_sinks.sqlite.layout import SHAPES_MAX, Column, Entry
 from domstat_sinks.sqlite.recipes import COUNTERS, LEVELS, Sort
 from domstat_sinks.sqlite.rollplan import Columns, Flags, Real, Scope, Whole
-from domstat_sinks.sqlite.rollstats import Rollup
+from domstat_sinks.sqlite.rollstats import Rollup, is_alike
+from domstat_sinks.sqlite.row import Words
 
 TICKS, COVERED = "rollup.ticks", "rollup.covered"
+
+STATISTICS = frozenset({"increment", "max_rate", "covered", "last", "min", "max", "mean", "count"})
 
 _BITS_DROPPED = np.uint64(42)
 _HALF = np.uint64(1 << 41)
@@ -52,6 +54,12 @@ FROM_PAIRS = {f"block.{op}.latency": (f"block.{op}.times", f"block.{op}.reqs") f
 """Derived series that are the quotient of two counters' rates."""
 
 QUOTIENT, NUMERATOR, DENOMINATOR = "cpu.utilization", "cpu.cores", "vcpu.current"
+
+
+def is_of_buckets(field: str) -> bool:
+    """Whether a field is one of buckets and sketches, and none that was collected."""
+    base, _, statistic = field.rpartition(":")
+    return field in DERIVED or field in {TICKS, COVERED} or (base != "" and statistic in STATISTICS)
 
 
 def rounded(values: Real) -> Real:
@@ -71,12 +79,15 @@ def moving_fields(rollup: Rollup) -> frozenset[str]:
     )
 
 
-class Params(Struct, frozen=True):
-    """The parameters of one record in one bucket, in the order in which they are stored."""
+class Row(Struct, frozen=True):
+    """Records of one bucket, as a head row has them: who they are of, their columns, all their words in a row.
 
-    entry: Entry
-    keys: tuple[str, ...]
-    values: tuple[Value, ...]
+    *columns* are the very same from bucket to bucket where nothing but values has changed.
+    """
+
+    entries: tuple[Entry, ...]
+    columns: tuple[tuple[Column, ...], ...]
+    words: Words
 
 
 class _Output(Struct, frozen=True):
@@ -88,11 +99,23 @@ class _Output(Struct, frozen=True):
     values: Any
 
 
-_TYPES = (np.uint64, np.int64, np.float64, np.uint64)
+_TYPES = (
+    (np.uint64, ValueType.U64),
+    (np.int64, ValueType.I64),
+    (np.float64, ValueType.F64),
+    (np.uint64, ValueType.TEXT),
+)
 """What outputs are: whole numbers, signed ones, doubles, texts."""
 
-_Selection: TypeAlias = tuple[bytes, list[Whole], list[tuple[int, tuple[str, ...], list[slice]]]]
-"""What of all outputs is stored: as bytes; by type, which; by record with any, its keys and where it has its values."""
+
+class _Selection(Struct, frozen=True):
+    """What of all outputs is stored: as bytes, and by type which; then whose it is, and the order they have it in."""
+
+    mark: bytes
+    chosen: list[Whole]
+    order: Whole
+    records: list[int]
+    columns: tuple[tuple[Column, ...], ...]
 
 
 class Form:
@@ -100,37 +123,29 @@ class Form:
 
     def __init__(self) -> None:
         self._traits: _Traits | None = None
-        self._selection: _Selection = (b"", [], [])
+        self._selection: _Selection | None = None
 
-    def params(
-        self, rollup: Rollup, bucket: int, moving: frozenset[str], text_of: Callable[[int], str]
-    ) -> list[Params]:
+    def row(self, rollup: Rollup, bucket: int, moving: frozenset[str]) -> Row:
         """Return the records of one of the buckets of *rollup*, of whoever had a tick in it.
 
         *moving* are the fields of gauges that are not taken for constant (see :func:`moving_fields`).
         """
         traits = self._traits
-        if traits is None or traits.scope is not rollup.scope or traits.moving != moving:
+        if traits is None or traits.moving != moving or not is_alike(traits.scope, rollup.scope):
             traits = self._traits = _traits(rollup.scope, moving)
-            self._selection = (b"", [], [])
+            self._selection = None
         outputs = _outputs(rollup, bucket, traits)
         flags = [np.concatenate([output.is_stored for output in of]) for of in outputs]
         mark = b"".join([of.tobytes() for of in flags])
-        if mark != self._selection[0]:
-            self._selection = (mark, *_select(outputs, flags))
+        selection = self._selection
+        if selection is None or mark != selection.mark:
+            selection = self._selection = _select(mark, outputs, flags)
         picked = [
-            np.concatenate([output.values.astype(type_, copy=False) for output in of])[which].tolist()
-            for type_, of, which in zip(_TYPES, outputs, self._selection[1], strict=True)
+            np.concatenate([output.values.astype(type_, copy=False) for output in of])[which].view(np.uint64)
+            for (type_, _), of, which in zip(_TYPES, outputs, selection.chosen, strict=True)
         ]
-        picked[-1] = [text_of(number) for number in picked[-1]]
-        return [
-            Params(
-                rollup.scope.entries[record],
-                keys,
-                tuple(chain(*(of[where] for of, where in zip(picked, slices, strict=True)))),
-            )
-            for record, keys, slices in self._selection[2]
-        ]
+        entries = tuple([rollup.scope.entries[record] for record in selection.records])
+        return Row(entries, selection.columns, np.concatenate(picked)[selection.order])
 
 
 class _Traits(Struct, frozen=True):
@@ -184,29 +199,32 @@ def _quotients(scope: Scope) -> Iterator[tuple[int, int, Sort, int, int]]:
                 yield column, numerator, sort, i, record
 
 
-def _select(outputs: Sequence[Sequence[_Output]], flags: Sequence[Flags]) -> tuple[list[Whole], list[Any]]:
+def _select(mark: bytes, outputs: Sequence[Sequence[_Output]], flags: Sequence[Flags]) -> _Selection:
     """Sort what is stored by record, and name it."""
     chosen: list[Whole] = []
-    keys: dict[int, list[str]] = {}
-    lengths: list[dict[int, int]] = []
-    for of, is_stored in zip(outputs, flags, strict=True):
-        records = np.concatenate([output.columns.records for output in of])
-        which = np.flatnonzero(is_stored)
-        which = which[np.argsort(records[which], kind="stable")]
-        chosen.append(which)
-        names = [(name, output.statistic) for output in of for name in output.columns.names]
-        lengths.append({})
-        for record, i in zip(records[which].tolist(), which.tolist(), strict=True):
-            (field, device), statistic = names[i]
-            keys.setdefault(record, []).append(key_of(f"{field}:{statistic}" if statistic else field, device))
-            lengths[-1][record] = lengths[-1].get(record, 0) + 1
-    starts = [0] * len(lengths)
-    layout = []
-    for record in sorted(keys):
-        ends = [start + of.get(record, 0) for start, of in zip(starts, lengths, strict=True)]
-        layout.append((record, tuple(keys[record]), [slice(*span) for span in zip(starts, ends, strict=True)]))
-        starts = ends
-    return chosen, layout
+    found: dict[int, list[tuple[int, Column]]] = {}
+    place = 0
+    for (_, type_), of, is_stored in zip(_TYPES, outputs, flags, strict=True):
+        chosen.append(np.flatnonzero(is_stored))
+        for output in of:
+            which = np.flatnonzero(output.is_stored)
+            for record, i in zip(output.columns.records[which].tolist(), which.tolist(), strict=True):
+                column = _column(*output.columns.names[i], output.statistic, type_)
+                found.setdefault(record, []).append((place, column))
+                place += 1
+    return _Selection(
+        mark,
+        chosen,
+        np.array([at for record in sorted(found) for at, _ in found[record]], dtype=np.int64),
+        sorted(found),
+        tuple(tuple(column for _, column in found[record]) for record in sorted(found)),
+    )
+
+
+@lru_cache(maxsize=SHAPES_MAX)
+def _column(field: str, device: str | None, statistic: str, type_: ValueType) -> Column:
+    """Name a column; records alike share theirs."""
+    return Column(f"{field}:{statistic}" if statistic else field, device, type_)
 
 
 def _outputs(rollup: Rollup, bucket: int, traits: _Traits) -> list[list[_Output]]:

@@ -104,6 +104,8 @@ def recast(rollup: Rollup, scope: Scope) -> Rollup:
     """Return the same statistics in the columns of *scope*, which has all of its columns and perhaps more."""
     if rollup.scope is scope:
         return rollup
+    if is_alike(rollup.scope, scope):
+        return msgspec.structs.replace(rollup, scope=scope)
     places, widths = _places(rollup.scope, scope), _widths(scope)
     matrices = []
     for (axis, type_, fill), matrix in zip(_FORM, _flat(rollup), strict=True):
@@ -118,8 +120,8 @@ def unite(scopes: Sequence[Scope]) -> Scope:
 
     A series that has been of several types is in it once for each.
     """
-    if all(scope is scopes[0] for scope in scopes):
-        return scopes[0]
+    if all(is_alike(scope, scopes[-1]) for scope in scopes):
+        return scopes[-1]
     entries = {subject_of(entry): entry for scope in scopes for entry in scope.entries}
     record_at = {subject: i for i, subject in enumerate(entries)}
     series = []
@@ -128,6 +130,18 @@ def unite(scopes: Sequence[Scope]) -> Scope:
         records = np.array([record for record, _ in keys], dtype=np.int64)
         series.append(Columns(records, tuple(name for _, name in keys)))
     return Scope(tuple(entries.values()), tuple(series))
+
+
+def is_alike(one: Scope, other: Scope) -> bool:
+    """Tell whether two scopes have the same series of the same subjects in the same order."""
+    return one is other or (
+        len(one.entries) == len(other.entries)
+        and list(map(subject_of, one.entries)) == list(map(subject_of, other.entries))
+        and all(
+            mine.names == theirs.names and np.array_equal(mine.records, theirs.records)
+            for mine, theirs in zip(one.series, other.series, strict=True)
+        )
+    )
 
 
 def _keys(scope: Scope, columns: Columns, record_at: dict[Subject, int]) -> list[tuple[int, Name]]:

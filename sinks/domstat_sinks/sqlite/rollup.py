@@ -127,8 +127,9 @@ def _over(function: np.ufunc, rows: Values, bounds: Bounds, type_: type | None =
     reduced = np.zeros((len(bounds), rows.shape[1]), dtype=type_ or rows.dtype)
     if function is np.add and not any(rows.strides) and rows.size:  # the same everywhere
         return reduced + rows[0, 0] * np.array([[end - start] for start, end in bounds])
-    for i, (start, end) in enumerate(bounds):
-        function.reduce(rows[start:end], axis=0, dtype=type_, out=reduced[i])
+    with np.errstate(over="ignore", invalid="ignore"):  # of doubles: a sum beyond their range is infinite, or no number
+        for i, (start, end) in enumerate(bounds):
+            function.reduce(rows[start:end], axis=0, dtype=type_, out=reduced[i])
     return reduced
 
 

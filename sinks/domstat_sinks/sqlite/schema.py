@@ -28,6 +28,11 @@ Invariants: exactly one process writes (a lock beside the file); no tick's numbe
 in one segment, or is a head row after ``sealed``; (stream, time_ms) is unique, and so are an event's and a gap's keys,
 so that a batch that comes again replaces itself; every commit is durable (WAL, synchronous=FULL).
 
+*Tiers.* What the ticks of five minutes and of an hour come to are ticks of streams of their own, whose *tier* is 1 and
+2, and which are sealed and merged in the same way; a bucket's ``time_ms`` is when it begins, its ``boot_ns`` the number
+of the last tick in it, and its fields are those of :mod:`.rollrecord`. Ticks that come for a bucket later make a
+further row, a millisecond on. Which buckets are open says ``rolled``. Days and sketches are rows (:mod:`.days`).
+
 *Boots.* ``boot_id`` is empty for a tick of which only the wall time is known, since it was read from JSON lines: rates
 to and from it are by wall time, and any tick of its stream that comes with the same time is taken for it.
 
@@ -159,6 +164,80 @@ CREATE TABLE damaged (
 );
 """
 
+ROLLED = """
+CREATE TABLE rolled (
+    stream INTEGER PRIMARY KEY,
+    open_ms INTEGER NOT NULL,
+    minutes_from INTEGER NOT NULL,
+    hour_from INTEGER NOT NULL
+);
+"""
+"""How far a stream's ticks are rolled up: the five minutes that are open, since which tick they and their hour are."""
+
+DAYS = """
+CREATE TABLE guest (
+    id INTEGER PRIMARY KEY,
+    host TEXT NOT NULL,
+    uuid TEXT,
+    domain TEXT,
+    first_ms INTEGER NOT NULL,
+    last_ms INTEGER NOT NULL
+);
+CREATE TABLE day (
+    field INTEGER NOT NULL,
+    day TEXT NOT NULL,
+    stream INTEGER NOT NULL,
+    guest INTEGER NOT NULL,
+    n INTEGER NOT NULL,
+    increase REAL,
+    min REAL NOT NULL,
+    max REAL NOT NULL,
+    mean REAL NOT NULL,
+    p50 REAL NOT NULL,
+    p95 REAL NOT NULL,
+    p99 REAL NOT NULL,
+    coverage REAL NOT NULL,
+    PRIMARY KEY (field, day, stream, guest)
+) WITHOUT ROWID;
+CREATE TABLE sketch_hour (
+    id INTEGER PRIMARY KEY,
+    stream INTEGER NOT NULL,
+    field INTEGER NOT NULL,
+    block INTEGER NOT NULL,
+    start_ms INTEGER NOT NULL,
+    is_added INTEGER NOT NULL DEFAULT 0,
+    blob BLOB NOT NULL,
+    UNIQUE (stream, field, block, start_ms)
+);
+CREATE TABLE sketch_day (
+    id INTEGER PRIMARY KEY,
+    stream INTEGER NOT NULL,
+    field INTEGER NOT NULL,
+    block INTEGER NOT NULL,
+    day INTEGER NOT NULL,
+    blob BLOB NOT NULL,
+    UNIQUE (stream, field, block, day)
+);
+CREATE TABLE sketch_sum (
+    id INTEGER PRIMARY KEY,
+    stream INTEGER NOT NULL,
+    field INTEGER NOT NULL,
+    block INTEGER NOT NULL,
+    day INTEGER NOT NULL,
+    blob BLOB NOT NULL,
+    UNIQUE (stream, field, block, day)
+);
+"""
+"""Guests, their days, and what these are made of (:mod:`.days`); ``sketch_sum`` is of all days before its day.
+
+Several rows of one hour, some of them milliseconds later, add up."""
+
+DAY_INDEXES = """
+CREATE UNIQUE INDEX guest_key ON guest (host, ifnull(uuid, ''));
+CREATE INDEX sketch_hour_added ON sketch_hour (is_added, stream, start_ms);
+"""
+"""What makes a guest itself; hours that are to be added to their days, and those that were."""
+
 SEGMENT_INDEXES = """
 CREATE INDEX segment_order ON segment (stream, first_id);
 CREATE INDEX segment_time ON segment (stream, end_ms);
@@ -243,6 +322,55 @@ SELECT * FROM (
 {filter};
 """
 
+# Every series of buckets has one of these two; what is derived of them comes with it.
+_BUCKETS = """
+CREATE VIEW {name} AS
+SELECT j.value ->> 0 AS time_ms, s.host AS host, j.value ->> 2 AS uuid,
+    CASE j.value ->> 1 WHEN 'guest' THEN j.value ->> 3 END AS domain,
+    f.field AS field, j.value ->> 4 AS device,
+    j.value ->> 5 AS increase, j.value ->> 6 AS max_rate, j.value ->> 7 AS min, j.value ->> 8 AS max,
+    j.value ->> 9 AS mean, j.value ->> 10 AS last, j.value ->> 11 AS coverage,
+    j.value ->> 1 AS kind, CASE j.value ->> 1 WHEN 'pool' THEN j.value ->> 3 END AS pool, s.collect AS collect
+FROM stream s
+CROSS JOIN (
+    SELECT stream, id FROM segment UNION ALL SELECT id, 0 FROM stream
+) g ON g.stream = s.id
+CROSS JOIN (
+    SELECT substr(name, 1, instr(name, ':') - 1) AS field FROM field
+    WHERE name LIKE '%:last' OR name LIKE '%:increment'
+    UNION SELECT 'cpu.utilization'
+) f
+CROSS JOIN json_each(domstat_buckets(s.id, g.id, f.field)) j
+WHERE s.tier = {tier};
+"""
+
+_TIER_VIEWS = _BUCKETS.format(name="five_minutes", tier=1) + _BUCKETS.format(name="hourly", tier=2)
+
+_PLAIN_VIEWS = """
+CREATE VIEW events AS
+SELECT e.time_ms, s.host, s.collect, e.uuid, e.name AS domain, e.incarnation, e.type, e.reason, e.device
+FROM event e JOIN stream s ON s.id = e.stream;
+CREATE VIEW gaps AS
+SELECT g.start_ms, g.end_ms, s.host, s.collect, g.reason
+FROM gap g JOIN stream s ON s.id = g.stream;
+CREATE VIEW coverage AS
+SELECT s.host, s.collect, min(first_ms) AS first_ms, max(last_ms) AS last_ms, sum(ticks) AS ticks,
+    (SELECT ifnull(sum(g.end_ms - g.start_ms), 0) FROM gap g WHERE g.stream = s.id) AS lost_ms
+FROM stream s JOIN (
+    SELECT stream, min(start_ms) AS first_ms, max(end_ms) AS last_ms, sum(ticks) AS ticks FROM segment GROUP BY stream
+    UNION ALL
+    SELECT h.stream, min(h.time_ms), max(h.time_ms), count(*) FROM stream o
+    JOIN head h ON h.stream = o.id AND h.id > o.sealed GROUP BY h.stream
+) t ON t.stream = s.id
+WHERE s.tier = 0 GROUP BY s.id;
+CREATE VIEW guests AS
+SELECT uuid, domain, host, first_ms, last_ms FROM guest WHERE uuid IS NOT NULL AND last_ms > 0;
+CREATE VIEW daily AS
+SELECT d.day, s.host, s.collect, g.uuid, g.domain, f.name AS field, d.n, d.increase, d.min, d.max, d.mean,
+    d.p50, d.p95, d.p99, d.coverage
+FROM field f JOIN day d ON d.field = f.id JOIN stream s ON s.id = d.stream JOIN guest g ON g.id = d.guest;
+"""
+
 VIEWS = (
     _VIEW.format(name="samples", function="domstat_value", sealed="domstat_samples", where="", filter="")
     + _VIEW.format(
@@ -252,18 +380,12 @@ VIEWS = (
         where="AND f.kind = 'counter'",
         filter="WHERE value IS NOT NULL",
     )
-    + """
-CREATE VIEW events AS
-SELECT e.time_ms, s.host, s.collect, e.uuid, e.name AS domain, e.incarnation, e.type, e.reason, e.device
-FROM event e JOIN stream s ON s.id = e.stream;
-CREATE VIEW gaps AS
-SELECT g.start_ms, g.end_ms, s.host, s.collect, g.reason
-FROM gap g JOIN stream s ON s.id = g.stream;
-"""
+    + _PLAIN_VIEWS
+    + _TIER_VIEWS
 )
-"""``samples`` and ``rates`` need the functions that :func:`.reader.register` registers."""
+"""All but the plain ones, of events, gaps, guests, days and coverage, need what :func:`.reader.register` registers."""
 
-NEW = f"{STREAM}{TABLES}{SEGMENTS}{EVENTS_AND_GAPS}{INDEXES}{SEGMENT_INDEXES}{VIEWS}"
+NEW = f"{STREAM}{TABLES}{SEGMENTS}{ROLLED}{DAYS}{EVENTS_AND_GAPS}{INDEXES}{SEGMENT_INDEXES}{DAY_INDEXES}{VIEWS}"
 """All of a new file."""
 
 _FIELD_BITS, _GROUP_BITS = 16, 10

@@ -17,6 +17,7 @@ from domstat.model import Stamp
 from domstat_sinks.sqlite import chunk, row, schema
 from domstat_sinks.sqlite.directory import EVERYTHING, Directory
 from domstat_sinks.sqlite.numbers import Numbers
+from domstat_sinks.sqlite.roller import Roller
 from domstat_sinks.sqlite.rows import LayoutRead, Rows, Subject
 from domstat_sinks.sqlite.slices import LEADS_MAX, Group, Skeleton, Slice, Tick
 
@@ -52,33 +53,52 @@ class Known:
 class Sealing:
     """One slice of a stream on its way into a segment."""
 
-    def __init__(self, connection: sqlite3.Connection, known: Known, stream: int, last_id: int) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, known: Known, stream: int, last_id: int, roller: Roller | None = None
+    ) -> None:
+        """*roller* rolls the slice up, and there are leads then; without one ticks are buckets, and follow on none."""
         self.stream = stream
         self._connection = connection
+        self._roller = roller
         (self._sealed,) = connection.execute("SELECT sealed FROM stream WHERE id = ?", (stream,)).fetchone()
         self._slice = self._load(known.rows, last_id)
         self._directory = self._slice.open(known.skeleton(stream, list(self._slice.layouts.values())))
         self.segment = begin(connection)
-        self._group = 0
+        self._steps = self._all_steps()
 
     def step(self) -> bool:
-        """Write the chunks of one group, or at last publish; return whether there is more to do.
+        """Write the chunks of one group, roll up a little, or at last publish; return whether there is more to do.
 
-        Raises sqlite3.Error; then nothing but chunks nobody reads has been written.
+        Raises DamagedError and sqlite3.Error; then nothing but what nobody reads has been written.
         """
+        return next(self._steps, None) is not None
+
+    def _all_steps(self) -> Iterator[bool]:
         if self._slice.leads == len(self._slice.ticks):  # nothing could be read
             self._connection.execute("UPDATE stream SET sealed = ? WHERE id = ?", (self.last_id, self.stream))
-            return False
-        if self._group < self._directory.groups:
-            group = self._slice.group(self._group)
+            return
+        rolling = self._roller.begin(self.stream, self._slice, self._sealed) if self._roller else None
+        if rolling is not None:
+            for _ in rolling.begin():
+                yield True
+        for number in range(self._directory.groups):
+            group = self._slice.group(number)
             self._slice.find_breaks(group)
-            write_chunks(self._connection, self.segment, self._group, self._series(group))
-            self._group += 1
-            return True
+            write_chunks(self._connection, self.segment, number, self._series(group))
+            yield True
+            while rolling is not None and rolling.is_at_hand():
+                rolling.step()
+                yield True
+        while rolling is not None and rolling.has_more():
+            rolling.step()
+            yield True
+        if rolling is not None:
+            for _ in rolling.finish():
+                yield True
+            rolling.publish()
         publish(self._connection, self.segment, self.stream, 0, self._directory)
         self._connection.execute("UPDATE stream SET sealed = ? WHERE id = ?", (self.last_id, self.stream))
         self._clear()
-        return False
 
     def give_up(self) -> None:
         """Set all of the slice aside: it could not be unpacked although every row's checksum was right."""
@@ -129,7 +149,7 @@ class Sealing:
                 continue
             tick = Tick(head_id, Stamp(time_ms, boot_ns, boot_id, call_ns), layout_id, rows.layout(layout_id), body)
             (earlier if head_id <= self._sealed else ticks).append(tick)
-        wanted = followed(earlier)
+        wanted = followed(earlier) if self._roller else set()
         leads = [tick for tick in earlier if tick.id in wanted]
         return Slice(rows, leads + ticks, len(leads))
 
@@ -142,7 +162,7 @@ class Sealing:
 
     def _clear(self) -> None:
         """Delete the head rows that are sealed, but for those that the next ticks follow on, and their bases."""
-        kept = followed(self._slice.ticks)
+        kept = followed(self._slice.ticks) if self._roller else set()
         bases = {tick.body.base for tick in self._slice.ticks if tick.id in kept}
         following = self._connection.execute(
             "SELECT blob FROM head WHERE stream + 0 = ? AND id > ? ORDER BY id LIMIT ?",

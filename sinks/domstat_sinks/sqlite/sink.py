@@ -22,6 +22,8 @@ from domstat.sink import Fatal, Reject, Retry, SinkContext
 from domstat_sinks.sqlite import reader, writer
 from domstat_sinks.sqlite.retention import Bounds
 
+_DAY_S = 86_400
+
 
 class SqliteSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Keeps everything that is collected in one SQLite file: the history that questions are asked of."""
@@ -33,10 +35,20 @@ class SqliteSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Retention,
         Meta(description='How long every sample is kept, such as "30d". 200 guests at 10 s take 60 MB a day.'),
     ] = Retention(math.inf)
+    five_minutes: Annotated[
+        Retention, Meta(description="How long roll-ups of five minutes are kept. 200 guests take 7 MB a day.")
+    ] = Retention(180 * _DAY_S)
+    hours: Annotated[
+        Retention, Meta(description="How long roll-ups of an hour are kept. 200 guests take 1 MB a day.")
+    ] = Retention(5 * 365 * _DAY_S)
+    days: Annotated[Retention, Meta(description="How long daily figures are kept. 200 guests take 0.5 MB a day.")] = (
+        Retention(math.inf)
+    )
     max_bytes: Annotated[
         Size | None,
         Meta(
-            description="How large the file may become; then the oldest samples go, however young. Default: no bound.",
+            description="How large the file may become; then the oldest samples go, however young, then roll-ups. "
+            "Default: no bound.",
             examples=["20GiB"],
         ),
     ] = None
@@ -49,7 +61,13 @@ class SqliteSink:
 
     def __init__(self, settings: SqliteSettings) -> None:
         self._settings = settings
-        self._bounds = Bounds(float(settings.raw), settings.max_bytes)
+        self._bounds = Bounds(
+            raw_s=float(settings.raw),
+            max_bytes=settings.max_bytes,
+            five_minutes_s=float(settings.five_minutes),
+            hours_s=float(settings.hours),
+            days_s=float(settings.days),
+        )
         self._path: Path | None = None
         self._lock: IO[bytes] | None = None
         self._writer: writer.Writer | None = None

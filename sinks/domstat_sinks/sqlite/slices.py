@@ -26,6 +26,9 @@ from domstat_sinks.sqlite.rows import LayoutRead, Rows
 LEADS_MAX = 64
 """Ticks kept as leads of the next segment: as many parts as a large host's tick comes in."""
 
+MATRICES_BYTES = 16 * 1024 * 1024
+"""Bytes of unpacked parts kept, besides the one at hand: values of a group are sealed and then rolled up."""
+
 
 class Tick(Struct, frozen=True):
     """One head row, its values still packed."""
@@ -104,7 +107,10 @@ class Slice:
         self.ticks = ticks
         self.leads = leads
         self.layouts: dict[int, LayoutRead] = {tick.layout_id: tick.layout for tick in ticks}
+        self.layout_reads = list(self.layouts.values())
+        """The same in the directory's order."""
         self._bases: dict[tuple[int, int], Words] = {}
+        self._matrices: dict[tuple[int, int], Words] = {}
 
     def open(self, skeleton: Skeleton) -> Directory:
         """Take the slice's skeleton, and return its directory, which breaks are still to be added to."""
@@ -123,7 +129,8 @@ class Slice:
             places, parts = self._places(number, layout, group, series)
             present = places >= 0
             if parts and present.any():
-                words = np.stack([self._words(self.ticks[tick], parts) for tick in ticks])
+                found = [self.matrix(number, part) for part in parts]
+                words = found[0] if len(found) == 1 else np.concatenate(found, axis=1)
                 values[np.ix_(ticks, np.flatnonzero(present))] = words[:, places[present]]
         return Group(series, np.ascontiguousarray(values.T))
 
@@ -149,9 +156,20 @@ class Slice:
         self._skeleton.places[number, group] = found
         return found
 
-    def _words(self, tick: Tick, parts: Sequence[int]) -> Words:
-        found = [self._part(tick, part) for part in parts]
-        return found[0] if len(found) == 1 else np.concatenate(found)
+    def matrix(self, number: int, part: int) -> Words:
+        """Return the words of one part in all ticks of a layout, a row a tick. Raises DamagedError."""
+        key = (number, part)
+        if key not in self._matrices:
+            ticks = np.flatnonzero(self.directory.layout_of == number)
+            fresh = np.stack([self._part(self.ticks[tick], part) for tick in ticks])
+            while self._matrices and fresh.nbytes + sum(m.nbytes for m in self._matrices.values()) > MATRICES_BYTES:
+                del self._matrices[next(iter(self._matrices))]
+            self._matrices[key] = fresh
+        return self._matrices[key]
+
+    def is_at_hand(self, number: int, part: int) -> bool:
+        """Tell whether a part is unpacked already."""
+        return (number, part) in self._matrices
 
     def _part(self, tick: Tick, part: int) -> Words:
         start, end = tick.layout.bounds[part]

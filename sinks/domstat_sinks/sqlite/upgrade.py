@@ -30,14 +30,18 @@ ALTER TABLE stream RENAME TO stream_2;
 {schema.STREAM}
 {_COPY_STREAMS}
 {schema.SEGMENTS}
+{schema.ROLLED}
+{schema.DAYS}
 {schema.SEGMENT_INDEXES}
+{schema.DAY_INDEXES}
 """
 
-_VIEWS = ("samples", "rates", "events", "gaps")
+_VIEWS = ("samples", "rates", "events", "gaps", "guests", "daily", "five_minutes", "hourly", "coverage")
 
 _STREAM_TODAY = "CREATE VIEW stream AS SELECT id, host, collect, 0 AS tier, 0 AS sealed FROM main.stream;"
 
-_LACKING = {1: f"{schema.EVENTS_AND_GAPS}{schema.SEGMENTS}{_STREAM_TODAY}", 2: f"{schema.SEGMENTS}{_STREAM_TODAY}"}
+_LACKING_2 = f"{schema.SEGMENTS}{schema.DAYS}{_STREAM_TODAY}"
+_LACKING = {1: f"{schema.EVENTS_AND_GAPS}{_LACKING_2}", 2: _LACKING_2}
 """By version, the tables that a file lacks and today's views need, there empty."""
 
 

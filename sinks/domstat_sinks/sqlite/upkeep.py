@@ -14,9 +14,12 @@ from typing import Protocol
 from msgspec import Struct
 
 from domstat_sinks.sqlite import merging
+from domstat_sinks.sqlite.days import Days
+from domstat_sinks.sqlite.headids import HeadIds
 from domstat_sinks.sqlite.numbers import Numbers
 from domstat_sinks.sqlite.pruning import prune
 from domstat_sinks.sqlite.retention import Bounds, Retention, Shrinking
+from domstat_sinks.sqlite.roller import Roller
 from domstat_sinks.sqlite.row import DamagedError
 from domstat_sinks.sqlite.sealing import DAY_MS, TICKS_MAX, Known, Sealing, Sweeper
 
@@ -28,6 +31,9 @@ SLICE_MS = 300_000
 
 STEP_S = 0.006
 """Seconds of work after a tick: a fraction of what a commit may take."""
+
+TIER_SLICES_MS = {1: 6 * merging.HOUR_MS, 2: 2 * DAY_MS}
+"""By tier, how much time a slice of buckets spans: 72 of five minutes, or 48 hours, which take as much to seal."""
 
 BEHIND = 4
 """Slices' worth of rows not sealed at which the work is no longer spread: after an import, or an upgrade."""
@@ -52,9 +58,10 @@ class _Work(Protocol):
 class _Stream(Struct):
     """What is known of a stream's head rows that are not sealed."""
 
-    ticks: int
-    last_id: int
-    last_ms: int
+    tier: int
+    ticks: int = 0
+    last_id: int = 0
+    last_ms: int = 0
     due: int = 0
     """Up to which row they are to be sealed; 0 for none."""
 
@@ -63,11 +70,17 @@ class Upkeep:
     """Keeps one history in shape, on its writing connection."""
 
     def __init__(
-        self, connection: sqlite3.Connection, numbers: Numbers, bounds: Bounds, on_pruned: Callable[[], None]
+        self,
+        connection: sqlite3.Connection,
+        numbers: Numbers,
+        ids: HeadIds,
+        bounds: Bounds,
+        on_pruned: Callable[[], None],
     ) -> None:
         """*on_pruned* is told when layouts have gone, whose numbers nobody may remember then."""
         self._connection = connection
         self._numbers = numbers
+        self._ids = ids
         self._on_pruned = on_pruned
         self._retention = Retention(connection, bounds)
         self._shrinking = Shrinking(connection)
@@ -78,12 +91,14 @@ class Upkeep:
         self._numbers.forget()
         self._work: _Work | None = None
         self._known = Known(self._connection, self._numbers)
+        self._roller = Roller(self._connection, self._numbers, self._ids, self.ends_slice, self.added)
         self._sweeper = Sweeper(self._connection)
+        self._days = Days(self._connection)
         self._sweeping = True
         self._streams = {
-            stream: _Stream(ticks, last_id, last_ms, last_id if ticks >= TICKS_MAX else 0)
-            for stream, ticks, last_id, last_ms in self._connection.execute(
-                "SELECT s.id, count(*), max(h.id), h.time_ms FROM stream s"
+            stream: _Stream(tier, ticks, last_id, last_ms, last_id if ticks >= TICKS_MAX else 0)
+            for stream, tier, ticks, last_id, last_ms in self._connection.execute(
+                "SELECT s.id, s.tier, count(*), max(h.id), h.time_ms FROM stream s"
                 " CROSS JOIN head h ON h.stream + 0 = s.id AND h.id > s.sealed GROUP BY s.id"
             )
         }
@@ -95,7 +110,11 @@ class Upkeep:
         known = self._streams.get(stream)
         if known is None or not known.ticks:
             return False
-        if known.ticks >= TICKS_MAX or time_ms // DAY_MS != known.last_ms // DAY_MS:
+        if known.ticks >= TICKS_MAX:
+            is_full = True
+        elif known.tier:
+            is_full = time_ms // TIER_SLICES_MS[known.tier] != known.last_ms // TIER_SLICES_MS[known.tier]
+        elif time_ms // DAY_MS != known.last_ms // DAY_MS:
             is_full = True
         else:
             is_full = known.ticks >= SLICE_TICKS and time_ms // SLICE_MS != known.last_ms // SLICE_MS
@@ -107,8 +126,11 @@ class Upkeep:
         """Take note of a new head row."""
         known = self._streams.get(stream)
         if known is None:
-            known = self._streams[stream] = _Stream(0, 0, 0)
+            known = self._streams[stream] = _Stream(self._tier(stream))
         known.ticks, known.last_id, known.last_ms = known.ticks + 1, head_id, time_ms
+
+    def _tier(self, stream: int) -> int:
+        return int(self._connection.execute("SELECT tier FROM stream WHERE id = ?", (stream,)).fetchone()[0])
 
     def changed(self, stream: int) -> None:
         """Take note that a head row of a stream was written anew: what was made of the old one is void."""
@@ -164,7 +186,13 @@ class Upkeep:
 
     def _tidy_up(self) -> bool:
         """Do a step of what may as well be done later; return whether there is more."""
-        return self._sweeper.step() or self._retention.step() or self._prune() or self._shrinking.step()
+        return (
+            self._sweeper.step()
+            or self._days.step()
+            or self._retention.step()
+            or self._prune()
+            or self._shrinking.step()
+        )
 
     def _prune(self) -> bool:
         """Remove layouts nobody needs any more, and forget their numbers."""
@@ -172,6 +200,7 @@ class Upkeep:
             return False
         self._known = Known(self._connection, self._numbers)
         self._numbers.forget()
+        self._roller.rows.forget()
         self._on_pruned()
         return True
 
@@ -194,10 +223,11 @@ class Upkeep:
         """Begin the next piece of work."""
         for stream, known in self._streams.items():
             if known.due:
-                return Sealing(self._connection, self._known, stream, known.due)
+                roller = None if known.tier else self._roller
+                return Sealing(self._connection, self._known, stream, known.due, roller)
         while self._to_merge:
             stream = next(iter(self._to_merge))
-            found = merging.due(self._connection, stream)
+            found = merging.due(self._connection, stream, self._tier(stream))
             if found is not None:
                 return merging.Merging(self._connection, stream, *found)
             self._to_merge.discard(stream)

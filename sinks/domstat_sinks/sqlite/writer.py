@@ -20,6 +20,7 @@ from msgspec import Struct
 from domstat.model import Batch, Record, Stamp
 from domstat_sinks.sqlite import occurrences, row, schema
 from domstat_sinks.sqlite.bases import Base, Bases
+from domstat_sinks.sqlite.headids import HeadIds
 from domstat_sinks.sqlite.layout import Shape, Shapes, entry_of
 from domstat_sinks.sqlite.numbers import Numbers
 from domstat_sinks.sqlite.retention import Bounds
@@ -74,7 +75,8 @@ class Writer:
         self._file = _identity(path)
         self._shapes = Shapes()
         self._numbers = Numbers(self._connection)
-        self._upkeep = Upkeep(self._connection, self._numbers, bounds or Bounds(), self._forget_layouts)
+        self._ids = HeadIds(self._connection)
+        self._upkeep = Upkeep(self._connection, self._numbers, self._ids, bounds or Bounds(), self._forget_layouts)
         self._forget()
 
     def _prepare(self) -> None:
@@ -139,8 +141,7 @@ class Writer:
         self._layouts: dict[int, OrderedDict[tuple[Any, ...], tuple[list[Any], list[Shape], int]]] = {}
         self._bases = Bases()
         self._segments = Segments(self._connection)
-        self._next_id = 0
-        """The number of the next row; 0 until the file has been asked."""
+        self._ids.forget()
 
     def _forget_layouts(self) -> None:
         self._layouts.clear()
@@ -211,25 +212,18 @@ class Writer:
         """Write a tick as a row of its own; the first of a slice builds on none of the slice before."""
         if self._upkeep.ends_slice(stream, stamp.time_ms):
             self._bases.forget(stream)
-        self._next_id = self._next_id or self._first_free_id()
-        self._insert(stream, stamp, records)
-        self._upkeep.added(stream, self._next_id, stamp.time_ms)
-        self._next_id += 1
+        head_id = self._ids.take()
+        self._insert(stream, stamp, records, head_id)
+        self._upkeep.added(stream, head_id, stamp.time_ms)
 
-    def _first_free_id(self) -> int:
-        """Return a row's number that no tick ever had: they tell the order of ticks, sealed or not."""
-        (last,) = self._connection.execute(
-            "SELECT max((SELECT ifnull(max(id), 0) FROM head), (SELECT ifnull(max(last_id), 0) FROM segment),"
-            " (SELECT ifnull(max(sealed), 0) FROM stream))"
-        ).fetchone()
-        return int(last) + 1
-
-    def _insert(self, stream: int, stamp: Stamp, records: Sequence[Record], head_id: int | None = None) -> None:
-        """Write records as a new row, or, with *head_id*, in place of that row, which has no base then."""
+    def _insert(
+        self, stream: int, stamp: Stamp, records: Sequence[Record], head_id: int, *, again: bool = False
+    ) -> None:
+        """Write records as a new row, or *again* in place of the row that there is, which has no base then."""
         packed = [self._pack(record) for record in records]
         words = np.frombuffer(b"".join([words for _, words in packed]), dtype="<u8")
         layout = self._layout(stream, records, [shape for shape, _ in packed])
-        base = self._bases.find(stream, layout) if head_id is None else None
+        base = None if again else self._bases.find(stream, layout)
         extras = {
             position: row.Extra(record.partial, record.anew)
             for position, record in enumerate(records)
@@ -241,10 +235,10 @@ class Writer:
         self._connection.execute(
             "INSERT OR REPLACE INTO head (id, stream, time_ms, boot_ns, boot_id, call_ns, layout, blob)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (head_id or self._next_id, stream, stamp.time_ms, stamp.boot_ns, boot, stamp.call_ns, layout, blob),
+            (head_id, stream, stamp.time_ms, stamp.boot_ns, boot, stamp.call_ns, layout, blob),
         )
-        if head_id is None and base is None:
-            self._bases.add(stream, layout, Base(self._next_id, words))
+        if base is None and not again:
+            self._bases.add(stream, layout, Base(head_id, words))
 
     def _pack(self, record: Record) -> tuple[Shape, bytes]:
         shape = self._shapes.of(record)
@@ -341,9 +335,9 @@ class Writer:
             return
         for dependent in store.dependents(head_id):
             differing = store.batch(dependent)
-            self._insert(stream, differing.stamp, differing.records, dependent)
+            self._insert(stream, differing.stamp, differing.records, dependent, again=True)
         self._bases.forget(stream)
-        self._insert(stream, stored.stamp, merged, head_id)
+        self._insert(stream, stored.stamp, merged, head_id, again=True)
         self._upkeep.changed(stream)
 
 

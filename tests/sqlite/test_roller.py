@@ -1,0 +1,173 @@
+"""Tiers say what the samples come to, each counted once, whatever happened to the writer."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from domstat_sinks.sqlite import merging, roller, sealing, upkeep, writer
+from domstat_sinks.sqlite.writer import Writer
+
+from .conftest import History
+from .histories import Tick
+from .tierdata import assert_same, batches, expected, some_history, stored, tail
+
+SLICE = 5
+TIERS = (1, 2)
+PROPERTY = settings(
+    max_examples=12,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a seed cannot be made smaller
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    deadline=None,
+)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slices of five ticks, segments merged by ten and twenty; buckets sealed every half an hour and every day."""
+    monkeypatch.setattr(upkeep, "SLICE_TICKS", SLICE)
+    monkeypatch.setattr(upkeep, "SLICE_MS", 1)
+    monkeypatch.setattr(upkeep, "STEP_S", 60.0)
+    monkeypatch.setattr(upkeep, "TIER_SLICES_MS", {1: 1_800_000, 2: sealing.DAY_MS})
+    monkeypatch.setattr(writer, "UPKEEP_AGAIN_S", 0.0)
+    levels = {1: merging.Level(sealing.DAY_MS, 10), 2: merging.Level(sealing.DAY_MS, 20)}
+    monkeypatch.setattr(merging, "LEVELS", levels)
+
+
+def is_in_order(ticks: Sequence[Tick]) -> bool:
+    return all(one.stamp.time_ms <= other.stamp.time_ms for one, other in pairwise(ticks))
+
+
+def write(to: Writer, ticks: Sequence[Tick]) -> Writer:
+    for batch in batches(ticks):
+        to.write([batch])
+    return to
+
+
+def finish(to: Writer, ticks: Sequence[Tick]) -> None:
+    write(to, tail(ticks, 2 * SLICE + 1))
+    while to._upkeep._has_work():
+        to._upkeep.run()
+
+
+@PROPERTY
+@given(seed=st.integers(0, 2**32), step_ms=st.sampled_from([40_000, 200_000]))
+def test_finished_buckets_are_what_the_ticks_come_to_one_by_one(
+    make_history: Callable[[], History], seed: int, step_ms: int
+) -> None:
+    history = make_history()
+    ticks = some_history(seed, length=40, step_ms=step_ms)
+    to = write(Writer(history.path), ticks)
+    finish(to, ticks)
+    assert_same(stored(history.path, 1), expected(ticks, 1))
+    assert_same(stored(history.path, 2), expected(ticks, 2), with_last=is_in_order(ticks))
+    to.close()
+
+
+@pytest.mark.parametrize("crash", range(3, 40, 3))
+@pytest.mark.parametrize("step_s", [0.0, 60.0])
+def test_a_writer_that_died_counts_nothing_twice_and_misses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash: int, step_s: float
+) -> None:
+    monkeypatch.setattr(upkeep, "STEP_S", step_s)
+    path, ticks = tmp_path / "history.db", some_history(crash, length=40, step_ms=100_000)
+    write(Writer(path), ticks[:crash])  # and is never heard of again
+    to = write(Writer(path), ticks[crash:])
+    finish(to, ticks)
+    assert_same(stored(path, 1), expected(ticks, 1))
+    assert_same(stored(path, 2), expected(ticks, 2), with_last=is_in_order(ticks))
+    to.close()
+
+
+def test_a_writer_that_died_over_and_over_counts_right(tmp_path: Path) -> None:
+    path, ticks = tmp_path / "history.db", some_history(8, length=60, step_ms=100_000)
+    chance = random.Random(8)
+    at = 0
+    while at < len(ticks):
+        upto = at + chance.randrange(1, 2 * SLICE)
+        to = write(Writer(path), ticks[at:upto])
+        at = upto
+    finish(to, ticks)
+    for tier in TIERS:
+        assert_same(stored(path, tier), expected(ticks, tier), with_last=is_in_order(ticks))
+    to.close()
+
+
+@pytest.mark.parametrize("where", ["publish", "finish", "step"])
+def test_a_step_that_fails_leaves_nothing_behind_and_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    path, ticks = tmp_path / "history.db", some_history(3, length=40, step_ms=100_000)
+    to = Writer(path)
+    done = getattr(roller.Rolling, where)
+    calls = 0
+
+    def fail_now_and_then(self: roller.Rolling) -> object:
+        nonlocal calls
+        calls += 1
+        found = done(self)
+        if calls % 3 == 2:
+            raise sqlite3.OperationalError("the disk is full")
+        return found
+
+    monkeypatch.setattr(roller.Rolling, where, fail_now_and_then)
+    write(to, ticks)
+    monkeypatch.setattr(roller.Rolling, where, done)
+    finish(to, ticks)
+    for tier in TIERS:
+        assert_same(stored(path, tier), expected(ticks, tier), with_last=is_in_order(ticks))
+    to.close()
+
+
+def test_older_ticks_are_added_to_buckets_that_were_finished(tmp_path: Path) -> None:
+    path, ticks = tmp_path / "history.db", some_history(1, length=60, step_ms=100_000)
+    hour_ms = 3_600_000
+    older = [
+        replace(tick, stamp=replace(tick.stamp, time_ms=tick.stamp.time_ms - hour_ms - 1_234, boot_id="9"))
+        for tick in ticks
+    ]
+    to = write(write(Writer(path), ticks), older)
+    finish(to, ticks)
+    for tier in TIERS:
+        assert_same(stored(path, tier), expected([*ticks, *older], tier), with_last=False)
+    to.close()
+
+
+def test_ticks_of_20_ms_end_slices_within_buckets(tmp_path: Path) -> None:
+    path, ticks = tmp_path / "history.db", some_history(5, length=120, step_ms=20)
+    start_ms = ticks[0].stamp.time_ms // 300_000 * 300_000 + 299_000
+    moved = [replace(tick, stamp=replace(tick.stamp, time_ms=start_ms + 20 * i)) for i, tick in enumerate(ticks)]
+    to = write(Writer(path), moved)
+    finish(to, moved)
+    for tier in TIERS:
+        assert_same(stored(path, tier), expected(moved, tier))
+    to.close()
+
+
+def test_buckets_are_sealed_and_merged_like_ticks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merging, "TIER_LEVELS", {1: {1: merging.Level(2 * 3_600_000, 512)}})
+    path, ticks = tmp_path / "history.db", some_history(3, length=200, step_ms=100_000)
+    to = write(Writer(path), ticks)
+    finish(to, ticks)
+    assert_same(stored(path, 1), expected(ticks, 1))
+    found = sqlite3.connect(path).execute(
+        "SELECT DISTINCT g.level FROM segment g JOIN stream s ON s.id = g.stream WHERE s.tier = 1 ORDER BY 1"
+    )
+    assert (1,) in found.fetchall()
+    to.close()
+
+
+def test_samples_and_rates_say_nothing_of_buckets(history: History) -> None:
+    ticks = some_history(3, length=40, step_ms=100_000)
+    history.write(*batches(ticks))
+    history.settle()
+    assert history.ask("SELECT count(DISTINCT time_ms) FROM samples") == [(len({t.stamp.time_ms for t in ticks}),)]
+    assert history.ask("SELECT count(*) FROM samples WHERE field LIKE '%:%'") == [(0,)]

@@ -1,0 +1,66 @@
+"""What is finished is given once, and what is open stays."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from domstat_sinks.sqlite.keyfields import find_keyed
+from domstat_sinks.sqlite.lastknown import LastKnown
+from domstat_sinks.sqlite.rolling import roll
+from domstat_sinks.sqlite.rollup import FIVE_MINUTES_MS, HOUR_MS, merge
+from domstat_sinks.sqlite.unfinished import Finished, Unfinished, together
+
+from .histories import START_MS, Rows, Tick, by_key, history, rolled
+
+
+def in_slices(ticks: list[Tick], size: int, unfinished: Unfinished) -> list[Finished]:
+    rows, known, found = Rows(), LastKnown(), []
+    for start in range(0, len(ticks), size):
+        own = ticks[start : start + size]
+        for run in rows.runs(own):
+            unfinished.add(roll(run, known.before(run), find_keyed(run.plan)))
+            known.after(run)
+        ids, times_ms = np.arange(start, start + len(own)) + 1, np.array([tick.stamp.time_ms for tick in own])
+        found.append(unfinished.finish(ids, times_ms))
+    return found
+
+
+def test_buckets_are_finished_once_and_come_to_all_but_what_is_open() -> None:
+    ticks = history(3, length=100, step_ms=100_000)
+    unfinished = Unfinished()
+    finished = in_slices(ticks, 7, unfinished)
+    for width_ms, found in (
+        (FIVE_MINUTES_MS, [rollup for one in finished for rollup in one.minutes]),
+        (HOUR_MS, [rollup for one in finished for rollup in one.hours]),
+    ):
+        everything = by_key(merge(rolled(ticks, []), width_ms))
+        last = ticks[-1].stamp.time_ms // width_ms * width_ms
+        closed = {at for at in everything if at[0] != last}
+        assert set(by_key(merge(found, width_ms))) == closed
+        ticks_of = {at: series["ticks"] for at, series in by_key(merge(found, width_ms)).items()}
+        assert ticks_of == {at: everything[at]["ticks"] for at in closed}
+    hours = [start for one in finished for start in one.sketches]
+    assert hours == sorted({tick.stamp.time_ms // HOUR_MS * HOUR_MS for tick in ticks})[:-1]
+
+
+def test_it_says_from_which_tick_on_buckets_are_open() -> None:
+    ticks = history(3, length=40, step_ms=100_000)
+    times_ms = [tick.stamp.time_ms for tick in ticks]
+    unfinished = Unfinished()
+    in_slices(ticks, 7, unfinished)
+    assert unfinished.open_ms == times_ms[-1] // FIVE_MINUTES_MS * FIVE_MINUTES_MS
+    assert unfinished.minutes_from == 1 + next(i for i, at in enumerate(times_ms) if at >= unfinished.open_ms)
+    assert unfinished.hour_from == 1 + next(i for i, at in enumerate(times_ms) if at >= unfinished.open_hour_ms)
+
+
+def test_roll_ups_that_share_no_subject_stay_apart() -> None:
+    ticks = history(3, length=6)
+    guests = [Tick(tick.stamp, tick.records[1:]) for tick in ticks]
+    hosts = [Tick(tick.stamp, tick.records[:1]) for tick in ticks]
+    apart = together([*rolled(guests, []), *rolled(hosts, [])], FIVE_MINUTES_MS)
+    assert len(apart) == 2
+    subjects = [{subject for _, subject in by_key(one)} for one in apart]
+    assert not subjects[0] & subjects[1]
+    assert len(subjects[0] | subjects[1]) == 4
+    assert len(together([*apart, *rolled(ticks, [])], FIVE_MINUTES_MS)) == 1
+    assert min(start for start, _ in by_key(apart[0])) == START_MS
