@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -22,6 +23,10 @@ settings.register_profile(
 )
 settings.register_profile("chance", settings.get_profile("domstat"), max_examples=1000, derandomize=False)
 settings.load_profile("domstat")
+
+
+# How wide a terminal is decides what tables look like; so do those who run tests several at once.
+os.environ.pop("COLUMNS", None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

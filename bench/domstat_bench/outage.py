@@ -94,6 +94,7 @@ def run(how: str, seconds: float, kills: int, seed: int) -> Figures:
         with VictoriaMetrics(folder / "store") as store, _between(how, store, folder) as (url, agent):
             writer = _Writer(how, url, folder)
             writer.start()
+            _wait_for_the_first(writer)
             time.sleep(BEFORE_S)
             store.stop()
             began = time.monotonic()
@@ -139,6 +140,14 @@ def _points(store: VictoriaMetrics) -> dict[str, list[int]]:
         ticks = [(stamp - BEGIN_MS) // STEP_MS for stamp in series["timestamps"]]
         found.setdefault(series["metric"]["uuid"], []).extend(ticks)
     return found
+
+
+def _wait_for_the_first(writer: _Writer) -> None:
+    until = time.monotonic() + DRAIN_S_MAX
+    while not writer.taken:
+        if time.monotonic() > until:
+            raise BenchError(f"nothing was taken over within {DRAIN_S_MAX:g} s")
+        time.sleep(TICK_S)
 
 
 def _wait_for_newer(store: VictoriaMetrics, newest: int) -> int:
