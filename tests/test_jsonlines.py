@@ -8,8 +8,9 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from domstat.jsonlines import decode, encode, read_time, write_time
+from domstat.jsonlines import SampleReader, decode, encode, read_time, write_time
 from domstat.model import Domain, Event, Figures, Gap, Kind, Partial, Pool, Record
 from records import (
     SLEEPER_UUID,
@@ -192,3 +193,33 @@ def test_any_rfc_3339_time_is_read() -> None:
 def test_what_is_no_record_is_refused_with_a_reason(line: str | bytes, trouble: str) -> None:
     with pytest.raises(ValueError, match=trouble):
         decode(line)
+    with pytest.raises(ValueError, match=trouble):
+        SampleReader().decode(line)
+
+
+# --- without rates
+
+
+@given(st.lists(any_record(), max_size=3))
+def test_who_takes_rates_anew_reads_all_else(records: list[Record]) -> None:
+    reader = SampleReader()
+    for record in records:
+        read = reader.decode(encode([record]))
+        assert read == replace(record, interval_s=None, figures=Figures(dict(record.params)))
+        assert read.figures.keys == tuple(record.params)
+        assert list(map(repr, read.figures.values)) == list(map(repr, record.params.values()))
+
+
+def test_records_alike_share_their_keys() -> None:
+    reader = SampleReader()
+    one, other = (reader.decode(encode([guest_record(time_ms=time_ms)])) for time_ms in (1, 2))
+    assert one.figures.keys is other.figures.keys
+    assert (one.time_ms, other.time_ms) == (1, 2)
+
+
+def test_keys_without_end_are_not_remembered_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("domstat.jsonlines.KEYS_MAX", 3)
+    reader = SampleReader()
+    for number in range(9):
+        reader.decode(encode([guest_record(params={f"cpu.{number}": 1}, first=True)]))
+    assert len(reader._keys) <= 3

@@ -308,6 +308,34 @@ def test_it_gives_up_at_once_if_it_would_have_to_wait_for_too_long(monkeypatch: 
     assert handed.paused == []
 
 
+class Busy(Scripted):
+    """A sink that has so much to do after a write, and stumbles once on the way."""
+
+    def __init__(self, due: int) -> None:
+        super().__init__()
+        self.due = due
+        self.faults = [Retry("busy")]
+
+    def expect_bulk(self) -> None:
+        pass
+
+    def settle(self) -> bool:
+        if self.due == 2 and self.faults:
+            raise self.faults.pop()
+        self.due -= 1
+        return self.due > 0
+
+
+def test_a_sink_that_takes_imports_does_all_that_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = Busy(4)
+    handed = Handed(sink, monkeypatch)
+    advanced: list[int] = []
+    handed.delivery.settle(lambda: advanced.append(sink.due))
+    assert sink.due == 0
+    assert advanced == [3, 2, 1]
+    assert handed.delivery.retries == 1
+
+
 def test_patience_begins_anew_with_every_success(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = [fault for _ in range(10) for fault in (Retry("busy", after=40.0), None)]
     handed = Handed(Scripted(*plan), monkeypatch)

@@ -50,6 +50,7 @@ ALLOWED = {
     },
     "prometheus_client": {"sinks/domstat_sinks/prometheus/"},
     "numpy": {"sinks/domstat_sinks/sqlite/"},
+    "pyarrow": {"agent/domstat/cli/history/parquet.py"},
     "pcodec": {"sinks/domstat_sinks/sqlite/"},
     "apscheduler": {"agent/domstat/schedule.py"},
     "subprocess": {"agent/domstat/collect/process.py"},

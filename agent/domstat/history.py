@@ -78,6 +78,10 @@ class Select(Struct, frozen=True, kw_only=True):
     step the whole span is one. Without an aggregate a step has the mean of a rate or a gauge, and the last value of
     a counter, a state or a text. What an aggregate does not apply to is left out: an increase is a counter's, and of
     states and texts there are only the last and the count.
+
+    *tolerance* is how far a value may be from the exact one, relatively: roll-ups that are near enough answer where
+    that costs less. Without any they answer only what they know exactly, and whatever ticks are gone of. Derived
+    series (:data:`domstat.catalog.DERIVED`) are asked for by *fields*.
     """
 
     span: Span = Span()
@@ -90,6 +94,7 @@ class Select(Struct, frozen=True, kw_only=True):
     rate: bool = False
     step_ms: int | None = None
     aggregate: Aggregate | None = None
+    tolerance: float = 0.0
 
 
 # What is answered.
@@ -111,7 +116,10 @@ class Measure(Struct, frozen=True):
 
 
 class Subject(Struct, frozen=True, kw_only=True):
-    """Whose values these are. *name* and *incarnation* are a guest's newest in the span; *pool* is a pool's name."""
+    """Whose values these are. *name* and *incarnation* are a guest's newest in the span; *pool* is a pool's name.
+
+    Roll-ups do not know incarnations.
+    """
 
     host: str
     collect: str
@@ -130,7 +138,8 @@ class Series(Struct, frozen=True, kw_only=True):
     the increase of, so that neither a gap nor a restart makes it lie. Samples are in the order of their ticks: time
     goes back where a clock did.
 
-    *tier* says what it was taken from: ``raw`` are all samples, exactly. *coverage* is the share of the span that
+    *tier* says what it was taken from: ``raw`` are all samples, exactly; ``hours+raw`` are hourly roll-ups, and samples
+    where these do not reach. *coverage* is the share of the span that
     samples stand for: each for the time since the one before, but after a pause of more than twice the usual one for
     no longer than usual.
     """
@@ -329,3 +338,42 @@ class HasHistory(Protocol):
     @staticmethod
     def history(settings: Any, state_dir: Path) -> AbstractContextManager[History]:
         """Open the store that *settings* describe, for reading only. Raises HistoryError."""
+
+
+@runtime_checkable
+class HasImport(Protocol):
+    """A sink that takes years at once, quicker than tick by tick; opened, written and closed as any other."""
+
+    def expect_bulk(self) -> None:
+        """Make ready for much; called before it is opened."""
+
+    def settle(self) -> bool:
+        """Do some of what is due to what was written; return whether there is more. Raises what a write raises."""
+
+
+class Saved(Struct, frozen=True):
+    """A table of a recovered history: its rows, and those that could be read, but belong to nothing any more."""
+
+    table: str
+    rows: int
+    dropped: int
+
+
+class Recovered(Struct, frozen=True):
+    """What was saved, by table, what of that verifying counted, and what it found wrong all the same."""
+
+    tables: tuple[Saved, ...]
+    verified: Verified
+    unsound: tuple[str, ...]
+
+
+@runtime_checkable
+class HasRecovery(Protocol):
+    """A sink class that can save what a damaged file of its history still holds."""
+
+    @staticmethod
+    def recover(source: Path, target: Path, on_lost: OnDamaged) -> Recovered:
+        """Put what *source* holds into a new file, a history that only its owner can read; *source* is only read.
+
+        *on_lost* is told of what is known to be lost. Raises HistoryError, and leaves no file then.
+        """

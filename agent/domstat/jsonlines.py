@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from domstat.model import Domain, Event, Figures, Gap, Kind, Partial, Pool, Record, Value
+from domstat.model import NO_FIGURES, Domain, Event, Figures, Gap, Kind, Partial, Pool, Record, Value
 
 VERSION = 1
 """The ``v`` of every line; it changes when a reader of the old format would misunderstand the new one."""
@@ -126,3 +126,86 @@ def decode(line: bytes | str) -> Record:
         )
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError) as error:
         raise ValueError(f"not a domstat record: {error}") from error
+
+
+KEYS_MAX = 65_536
+"""Tuples of keys remembered, some 4 KB each: one a guest, since MACs differ, and more guests than one host has."""
+
+
+class _Sampled(Struct, frozen=True, gc=False):
+    """A line without what follows from its parameters: that is half of its length, and is passed over unread."""
+
+    v: int
+    kind: Kind
+    time: str
+    host: str
+    collect: str
+    domain: Domain | None = None
+    labels: dict[str, str] | None = None
+    devices: dict[str, dict[str, str]] | None = None
+    pool: Pool | None = None
+    event: Event | None = None
+    gap: dict[str, str] | None = None
+    partial: Partial | None = None
+    anew: tuple[str, ...] | None = None
+    params: dict[str, Value] | None = None
+
+
+class _Parameters(Figures):
+    """Parameters and no more, by keys that records alike share."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, params: dict[str, Value], keys: tuple[str, ...]) -> None:
+        super().__init__(params)
+        self._keys = keys
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The parameters' keys."""
+        return self._keys
+
+
+class SampleReader:
+    """Reads lines for who takes rates anew: twice as fast as :func:`decode`, and without rates and derived values.
+
+    Records alike share their keys. So what looks up the shape of a record finds it by that.
+    """
+
+    def __init__(self) -> None:
+        self._keys: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._time = ("", 0)
+        self._decoder = msgspec.json.Decoder(_Sampled)
+
+    def decode(self, line: bytes | str) -> Record:
+        """Read one line. Raises ValueError as :func:`decode` does, but for what it passes over."""
+        try:
+            read = self._decoder.decode(line)
+            if read.v != VERSION:
+                raise ValueError(f"a record of version {read.v}; this domstat reads version {VERSION}")
+            if read.time != self._time[0]:
+                self._time = (read.time, read_time(read.time))
+            gap = read.gap
+            return Record(
+                kind=read.kind,
+                host=read.host,
+                collect=read.collect,
+                time_ms=self._time[1],
+                domain=read.domain,
+                labels=read.labels,
+                devices=read.devices,
+                partial=read.partial,
+                anew=read.anew or None,
+                figures=self._figures(read.params) if read.params else NO_FIGURES,
+                event=read.event,
+                gap=Gap(read_time(gap["from"]), read_time(gap["to"]), gap["reason"]) if gap else None,
+                pool=read.pool,
+            )
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError) as error:
+            raise ValueError(f"not a domstat record: {error}") from error
+
+    def _figures(self, params: dict[str, Value]) -> Figures:
+        keys = tuple(params)
+        if len(self._keys) >= KEYS_MAX:
+            self._keys.clear()
+        return _Parameters(params, self._keys.setdefault(keys, keys))

@@ -14,14 +14,14 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 import msgspec
 from msgspec import Struct
 
 from domstat import jsonlines
 from domstat.deliver.outside import Reader
-from domstat.history import HasBatches
+from domstat.history import HasBatches, HasImport
 from domstat.model import Batch, Kind, Record, stamp_of
 from domstat.settings import Duration
 from domstat.sink import Fatal, Reject, Rejected, Retry, Sink, SinkContext
@@ -99,18 +99,30 @@ class Source(Protocol):
 Complain = Callable[[str], None]
 """Is told of something that cannot be read, and is passed over."""
 
+Decode = Callable[[bytes], Record]
+"""Reads a line as a record, or raises ValueError."""
+
 
 class Lines:
     """JSON lines, and dead letters among them. *total* and *done* are bytes."""
 
-    def __init__(self, file: BinaryIO, name: str, span: Span, complain: Complain, total: int | None = None) -> None:
-        """*name* stands before the number of a line that cannot be read."""
+    def __init__(
+        self,
+        file: BinaryIO,
+        name: str,
+        span: Span,
+        complain: Complain,
+        total: int | None = None,
+        decode: Decode = jsonlines.decode,
+    ) -> None:
+        """*name* stands before the number of a line that cannot be read; *decode* reads one, or raises ValueError."""
         self.total = total
         self.done = 0
         self._file = file
         self._name = name
         self._span = span
         self._complain = complain
+        self._decode = decode
 
     def batches(self) -> Iterator[Batch]:
         """Give what is wanted of them as batches: records of one tick that follow each other are one."""
@@ -131,7 +143,7 @@ class Lines:
             if not line.strip():
                 continue
             try:
-                record = _decode(line)
+                record = self._decode(_record_of(line) if line.startswith(_LETTER) else line)
             except ValueError as error:
                 self._complain(f"{self._name}:{number}: {error}")
                 continue
@@ -165,14 +177,12 @@ def letter(record: Record, reason: str) -> bytes:
     return msgspec.json.encode({"reason": reason, "record": msgspec.Raw(jsonlines.encode([record]).strip())}) + b"\n"
 
 
-def _decode(line: bytes) -> Record:
-    """Read a line. Raises ValueError."""
-    if line.startswith(_LETTER):
-        try:
-            line = bytes(msgspec.json.decode(line, type=_Letter).record)
-        except msgspec.DecodeError as error:
-            raise ValueError(f"not a domstat record: {error}") from error
-    return jsonlines.decode(line)
+def _record_of(line: bytes) -> bytes:
+    """Take the record out of a dead letter. Raises ValueError."""
+    try:
+        return bytes(msgspec.json.decode(line, type=_Letter).record)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"not a domstat record: {error}") from error
 
 
 def _batch(tick: tuple[str, str, int], records: Iterable[Record]) -> Batch:
@@ -273,6 +283,15 @@ class Delivery:
         except Reject as error:
             return error.items[: sum(len(batch.records) for batch in batches)]
         return ()
+
+    def settle(self, advance: Callable[[], None]) -> None:
+        """Have a sink that takes imports do all that is due; *advance* is called now and then. Raises as writing does.
+
+        So a sink that makes something of what it stores never falls behind, however fast it is given more.
+        """
+        sink = cast(HasImport, self._sink)
+        while self._until_done(sink.settle):
+            advance()
 
     def close(self) -> None:
         """Let go of the sink."""

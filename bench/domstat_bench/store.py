@@ -20,7 +20,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from domstat_bench import store_ours, store_peers, store_queries
+from domstat_bench import store_demo, store_ours, store_peers, store_queries
+from domstat_bench.store_demo import Recorded
 from domstat_bench.store_ours import Memory, Written
 from domstat_bench.store_peers import Kept
 from domstat_bench.store_queries import COLD, HOUR_MS, QUESTIONS, Answered, Asked
@@ -33,7 +34,7 @@ PEERS = ("victoria", "victoria-ms", "prometheus", "prometheus-ms", "influxdb", "
 
 
 class Plan(Struct, frozen=True):
-    """How much is written: days may be parts of one."""
+    """How much is written; without *demo_ticks* no real guests are recorded."""
 
     guests: int
     hours: int
@@ -41,6 +42,7 @@ class Plan(Struct, frozen=True):
     peers_hours: int
     memory_hours: int
     peers: Sequence[str]
+    demo_ticks: int = 0
 
 
 QUICK = Plan(8, 2, 8, 2, 1, PEERS[:2])
@@ -52,7 +54,8 @@ _MEMORY_HOURS = 3
 def plan_of(guests: int, days: float, peers_guests: int, peers_days: float, peers: Sequence[str] | None) -> Plan:
     """Make a plan of what was asked for."""
     hours, peers_hours = (max(1, round(span * DAY_HOURS)) for span in (days, peers_days))
-    return Plan(guests, hours, peers_guests, peers_hours, min(hours, _MEMORY_HOURS), peers or _USUAL)
+    memory_hours = min(hours, _MEMORY_HOURS)
+    return Plan(guests, hours, peers_guests, peers_hours, memory_hours, peers or _USUAL, store_demo.TICKS)
 
 
 class Peer(Struct, frozen=True):
@@ -79,6 +82,7 @@ class Figures(Struct, frozen=True):
     same_answers: dict[str, Answered]
     cold_ns: int
     peers: list[Peer]
+    demo: Recorded | None
 
 
 def run(plan: Plan, say: Callable[[str], None]) -> Figures:
@@ -105,7 +109,10 @@ def run(plan: Plan, say: Callable[[str], None]) -> Figures:
         for peer in plan.peers:
             say(f"{peer}: {plan.peers_guests} guests, {plan.peers_hours} h")
             peers.append(_peer(peer, few, plan.peers_hours, folder / peer))
-    return Figures(head(), plan, store_ours.calibration_ms(), ours, same, memory, answers, same_answers, cold_ns, peers)
+        demo = store_demo.run(plan.demo_ticks, folder / "demo", say) if plan.demo_ticks else None
+    return Figures(
+        head(), plan, store_ours.calibration_ms(), ours, same, memory, answers, same_answers, cold_ns, peers, demo
+    )
 
 
 def _begin_ms(hours: int) -> int:
@@ -199,6 +206,7 @@ def summary(measured: Figures) -> dict[str, Any]:
         "same_samples": measured.same.samples,
         "same_sizes": measured.same.sizes,
         "memory": measured.memory,
+        "demo": measured.demo,
         "cold_ns": measured.cold_ns,
         "answers": _costs(measured.answers),
         "peers": {peer.name: {"kept": peer.kept, "answers": _costs(peer.answers)} for peer in measured.peers},

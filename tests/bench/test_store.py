@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from domstat_bench import report, store, store_ours, store_table
+from domstat_bench.store_demo import Recorded
 from domstat_bench.store_peers import Kept
 from domstat_bench.workload import Workload
 
@@ -86,6 +87,15 @@ def test_every_goal_stands_in_the_tables_and_every_table_can_be_read(measured: s
         assert words in text
     for table in tables:
         assert {len(row) for row in table.rows} == {len(table.columns)}
+
+
+def test_recorded_guests_have_a_table_of_their_own_if_there_are_any(measured: store.Figures) -> None:
+    titles = {table.title for table in store_table.tables(measured)}
+    sizes = replace(measured.ours.sizes, file_bytes=3_000, sealed_bytes=400, sealed_samples=800)
+    recorded = replace(measured, demo=Recorded(4, 10, 1_000, 90_000, sizes))
+    (table,) = (table for table in store_table.tables(recorded) if table.title not in titles)
+    assert [row[1] for row in table.rows] == ["0.50", "3.00"]
+    assert report.jsonable(store.summary(recorded))["demo"]["samples"] == 1_000
 
 
 def test_the_figures_are_json(measured: store.Figures) -> None:

@@ -93,6 +93,7 @@ def test_rates_of_steps_come_as_json_lines_with_all_that_they_are(ask: Ask, tmp_
         "unit": "seconds",
         "scale": 1.0,
         "per_second": True,
+        "tier": "raw",
     }
 
 

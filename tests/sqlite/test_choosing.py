@@ -53,6 +53,6 @@ def test_who_names_a_device_leaves_out_what_has_none() -> None:
 
 def test_series_come_by_field_and_devices_in_a_natural_order() -> None:
     keys = [Key(GUEST, "vcpu.time", device) for device in ("10", "9", "vda", None)] + [Key(GUEST, "cpu.time", None)]
-    assert [(key.field, key.device) for key in sorted(keys, key=place_of)] == [
+    assert [(key.field, key.device) for key in sorted(keys, key=lambda key: place_of(key.field, key.device))] == [
         ("cpu.time", None), ("vcpu.time", None), ("vcpu.time", "9"), ("vcpu.time", "10"), ("vcpu.time", "vda"),
     ]  # fmt: skip

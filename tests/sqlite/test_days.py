@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from domstat_sinks.sqlite import days, merging, upkeep
+from domstat_sinks.sqlite import days, merging, sketchblob, upkeep
 from domstat_sinks.sqlite.rollup import DAY_MS
 from domstat_sinks.sqlite.sketch import ERROR
 from domstat_sinks.sqlite.writer import Writer
@@ -137,3 +137,62 @@ def test_every_thirty_days_there_is_a_sum_of_all_before(tmp_path: Path) -> None:
     found = {day for (day,) in connection.execute("SELECT DISTINCT day FROM sketch_sum")}
     first, last = connection.execute("SELECT min(day), max(day) FROM sketch_day").fetchone()
     assert found == {day for day in range(first + 1, last + 1) if day % 30 == 0}
+
+
+def test_a_sum_that_is_damaged_is_made_again_and_so_are_those_after_it(tmp_path: Path) -> None:
+    path, ticks = tmp_path / "history.db", some_history(3, length=80, step_ms=86_400_000)
+    to = write(path, ticks[:70])
+    while to.settle():
+        pass
+    to.close()
+    connection = sqlite3.connect(path)
+    whole = connection.execute("SELECT stream, field, block, day, blob FROM sketch_sum ORDER BY 1, 2, 3, 4").fetchall()
+    assert len({day for _, _, _, day, _ in whole}) > 2
+    connection.execute("UPDATE sketch_sum SET blob = zeroblob(length(blob))")
+    connection.commit()
+    connection.close()
+    finish(write(path, ticks[70:]), [*ticks, *tail(ticks, 5, later_ms=30 * DAY_MS)])
+    connection = sqlite3.connect(path)
+    again = connection.execute("SELECT stream, field, block, day, blob FROM sketch_sum ORDER BY 1, 2, 3, 4").fetchall()
+    assert [of[:4] for of in again if of[3] <= whole[-1][3]] == [of[:4] for of in whole]
+    for *_, blob in again:
+        sketchblob.decode(blob)
+    assert set(whole) <= set(again)
+
+
+def test_a_day_that_is_damaged_is_left_as_it_is_and_others_are_made(tmp_path: Path) -> None:
+    path, ticks = tmp_path / "history.db", some_history(3, length=60, step_ms=3_000_000)
+    finish(write(path, ticks), ticks)
+    connection = sqlite3.connect(path)
+    (day,) = connection.execute("SELECT min(day) FROM sketch_day").fetchone()
+    connection.execute("UPDATE sketch_day SET blob = x'00' WHERE day = ?", (day,))
+    connection.execute("UPDATE sketch_hour SET is_added = 0")
+    connection.commit()
+    before = connection.execute("SELECT * FROM day WHERE day = date(? * 86400, 'unixepoch')", (day,)).fetchall()
+    making = days.Days(connection)
+    while making.step():
+        pass
+    assert connection.execute("SELECT DISTINCT blob FROM sketch_day WHERE day = ?", (day,)).fetchall() == [(b"\0",)]
+    assert before == connection.execute("SELECT * FROM day WHERE day = date(? * 86400, 'unixepoch')", (day,)).fetchall()
+    assert connection.execute("SELECT count(*) FROM sketch_hour WHERE is_added = 0").fetchone() == (0,)
+    ((once,),) = connection.execute(
+        "SELECT max(n) FROM day WHERE day > date(? * 86400, 'unixepoch')", (day,)
+    ).fetchall()
+    assert once > 30, "the hours of the next day were added again"
+    connection.close()
+
+
+def test_hours_that_are_damaged_are_left_out_of_their_day(tmp_path: Path) -> None:
+    path, ticks = tmp_path / "history.db", some_history(3, length=60, step_ms=3_000_000)
+    finish(write(path, ticks), ticks)
+    connection = sqlite3.connect(path)
+    (all_of_it,) = connection.execute("SELECT sum(n) FROM daily WHERE field = 'memory.used'").fetchone()
+    connection.execute("DELETE FROM sketch_day")
+    connection.execute("DELETE FROM day")
+    connection.execute("UPDATE sketch_hour SET is_added = 0, blob = iif(start_ms / 3600000 % 2, x'', blob)")
+    making = days.Days(connection)
+    while making.step():
+        pass
+    (rest,) = connection.execute("SELECT sum(n) FROM daily WHERE field = 'memory.used'").fetchone()
+    assert 0 < rest < all_of_it
+    connection.close()

@@ -23,7 +23,7 @@ from domstat.history import (
     StoredField,
 )
 from domstat.model import Batch, Kind, Record, Stamp
-from domstat_sinks.sqlite import SqliteSink, query
+from domstat_sinks.sqlite import SqliteSink, query, reading
 from domstat_sinks.sqlite.reader import SqlHistory
 from domstat_sinks.sqlite.sink import SqliteSettings
 from records import agent_record, event_record, gap_record, guest_record, host_record, pool_record
@@ -228,7 +228,7 @@ def test_series_are_the_same_however_few_are_read_at_once(farm: Farm, monkeypatc
     for i in range(5):
         farm.tick(i, *(guest(f"g{n}", f"u{n}", i, cpu_time=i * n, vcpus=n) for n in range(4)))
     at_once = farm.values(rate=True)
-    monkeypatch.setattr(query, "SAMPLES_AT_ONCE", 7)
+    monkeypatch.setattr(reading, "SAMPLES_AT_ONCE", 7)
     assert farm.values(rate=True) == at_once
     assert len(at_once) == 4
 
@@ -342,6 +342,7 @@ def test_fields_have_their_kinds_and_units(farm: Farm) -> None:
     farm.tick(0, guest(cpu_time=1, rss=1, stranger=1))
     assert farm.answers.fields() == (
         StoredField("balloon.rss", FieldKind.GAUGE, Measure("bytes", 1024.0)),
+        StoredField("cpu.cores", FieldKind.GAUGE, Measure("cores")),
         StoredField("cpu.time", FieldKind.COUNTER, Measure("seconds", 1e-9)),
         StoredField("stranger", FieldKind.GAUGE, Measure("")),
     )

@@ -6,13 +6,16 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from domstat.model import Batch, Stamp
+from domstat.model import Batch, Domain, Figures, Kind, Record, Stamp
 from domstat_sinks.sqlite import connect, merging, retention, upkeep
+from domstat_sinks.sqlite import writer as writer_module
 from domstat_sinks.sqlite.retention import Bounds
 from domstat_sinks.sqlite.writer import Writer
+from heard import Log
 from records import TIME_MS, guest_record
 
 SECOND_MS = 1_000
@@ -53,7 +56,7 @@ def tick_of(time_ms: int, noise: dict[str, int]) -> Batch:
     return Batch(host="kvm1", collect="default", stamp=stamp, records=(record,))
 
 
-def ask(path: Path, query: str) -> list[tuple[int, ...]]:
+def ask(path: Path, query: str) -> list[tuple[Any, ...]]:
     connection = connect(path)
     try:
         return connection.execute(query).fetchall()
@@ -171,3 +174,109 @@ def test_a_file_that_cannot_shrink_is_left_as_it_is(tmp_path: Path) -> None:
     connection.execute("CREATE TABLE x (y)")
     assert not retention.Shrinking(connection).step()
     connection.close()
+
+
+# Days and guests.
+
+HOUR_MS = 3_600_000
+DAY_S = 86_400.0
+
+
+def guest_tick(time_ms: int, *uuids: str, host: str = "h") -> Batch:
+    records = tuple(
+        Record(
+            kind=Kind.GUEST,
+            host=host,
+            collect="c",
+            time_ms=time_ms,
+            domain=Domain(uuid, uuid, 1),
+            figures=Figures({"balloon.rss": 1024, "cpu.time": time_ms}),
+        )
+        for uuid in uuids
+    )
+    return Batch(host=host, collect="c", stamp=Stamp(time_ms, time_ms * 1_000_000, "boot", 0), records=records)
+
+
+@pytest.fixture
+def keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
+    """Write ticks an hour apart of given hours, and do all that is due; return the file."""
+    monkeypatch.setattr(merging, "TIER_LEVELS", {1: {}, 2: {}})
+    path = tmp_path / "history.db"
+    writer = Writer(path, Bounds(days_s=DAY_S))
+
+    def keep(hours: range, *uuids: str, host: str = "h") -> Path:
+        for hour in hours:
+            writer.write([guest_tick(TIME_MS + hour * HOUR_MS, *uuids, host=host)])
+        while writer.settle():
+            pass
+        return path
+
+    yield keep
+    writer.close()
+
+
+def test_a_guest_that_comes_back_after_it_was_forgotten_is_listed_again(keep: Callable[..., Path]) -> None:
+    keep(range(20), "a", "b", "c")
+    path = keep(range(20, 24 * 5), "b", "c")
+    assert ask(path, "SELECT uuid FROM guests ORDER BY 1") == [("b",), ("c",)]
+    keep(range(24 * 5, 24 * 8), "a", "b", "c")
+    assert ask(path, "SELECT uuid FROM guests ORDER BY 1") == [("a",), ("b",), ("c",)]
+    days = ask(path, "SELECT uuid, count(DISTINCT day) FROM daily WHERE field = 'balloon.rss' GROUP BY 1")
+    assert [uuid for uuid, count in days if count > 0] == ["a", "b", "c"]
+
+
+def test_no_guest_gets_the_number_of_one_that_was_forgotten(keep: Callable[..., Path]) -> None:
+    keep(range(20), "a", "b", "c")
+    path = keep(range(20, 24 * 5), "a")
+    before = {number for (number,) in ask(path, "SELECT id FROM guest")}
+    keep(range(24 * 5, 24 * 7), "a", "d")
+    ((number,),) = ask(path, "SELECT id FROM guest WHERE uuid = 'd'")
+    assert number > max(before)
+
+
+def test_a_hosts_clock_that_is_ahead_takes_no_other_hosts_days(keep: Callable[..., Path]) -> None:
+    keep(range(40), "a")
+    path = keep(range(24 * 400, 24 * 402), "z", host="ahead")
+    own = "SELECT count(DISTINCT day) FROM daily WHERE host = 'h'"
+    ((before,),) = ask(path, own)
+    assert before > 0
+    keep(range(24 * 402, 24 * 405), "z", host="ahead")
+    assert ask(path, own) == [(before,)]
+    assert ask(path, "SELECT uuid FROM guests WHERE host = 'h'") == [("a",)]
+    assert ask(path, "SELECT count(DISTINCT day) <= 2 FROM daily WHERE host = 'ahead'") == [(1,)]
+
+
+# No room.
+
+
+def test_what_is_too_much_goes_although_there_is_no_room_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "UPKEEP_AGAIN_S", 0.0)
+    path, log = tmp_path / "history.db", Log()
+    writer = Writer(path, Bounds(), log)
+
+    def write(start: int, stop: int) -> int:
+        for tick in range(start, stop):
+            noise = {f"x.{i}.sum": int.from_bytes(os.urandom(7), "big") for i in range(200)}
+            try:
+                writer.write([tick_of(TIME_MS + tick * SECOND_MS, noise)])
+            except sqlite3.OperationalError:
+                return tick
+        return stop
+
+    write(0, 150)
+    (pages,) = writer._connection.execute("PRAGMA page_count").fetchone()
+    writer._connection.execute(f"PRAGMA max_page_count = {pages}")
+    full = write(150, 1_000)
+    assert full < 1_000, "it is full"
+    writer._upkeep._bounds = Bounds(max_bytes=pages * 2048)
+    at = full
+    for _ in range(20):
+        at = write(at, 600)
+    writer.close()
+    assert at == 600, "there is room again"
+    ((first, last, count),) = ask(path, TICKS)
+    assert (last, count) == (TIME_MS + 599 * SECOND_MS, (last - first) // SECOND_MS + 1)
+    assert first > TIME_MS
+    assert ask(path, "PRAGMA integrity_check") == [("ok",)]

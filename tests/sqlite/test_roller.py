@@ -13,12 +13,17 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from domstat.model import Stamp
 from domstat_sinks.sqlite import merging, roller, sealing, upkeep, writer
+from domstat_sinks.sqlite.rollup import HOUR_MS
 from domstat_sinks.sqlite.writer import Writer
+from heard import Log
 
 from .conftest import History
 from .histories import Tick
-from .tierdata import assert_same, batches, expected, some_history, stored, tail
+from .oddities import differences, odd_history
+from .sealings import guest
+from .tierdata import WIDTHS, assert_same, batches, expected, some_history, stored, tail
 
 SLICE = 5
 TIERS = (1, 2)
@@ -52,6 +57,10 @@ def write(to: Writer, ticks: Sequence[Tick]) -> Writer:
     return to
 
 
+def last_ms(ticks: Sequence[Tick]) -> int:
+    return max(tick.stamp.time_ms for tick in ticks)
+
+
 def finish(to: Writer, ticks: Sequence[Tick]) -> None:
     write(to, tail(ticks, 2 * SLICE + 1))
     while to._upkeep._has_work():
@@ -70,6 +79,67 @@ def test_finished_buckets_are_what_the_ticks_come_to_one_by_one(
     assert_same(stored(history.path, 1), expected(ticks, 1))
     assert_same(stored(history.path, 2), expected(ticks, 2), with_last=is_in_order(ticks))
     to.close()
+
+
+@settings(PROPERTY, max_examples=settings().max_examples // 4)
+@given(seed=st.integers(0, 2**32))
+def test_odd_values_at_odd_times_come_to_what_they_should_and_stop_nothing(
+    make_history: Callable[[], History], seed: int
+) -> None:
+    history, ticks, log = make_history(), odd_history(seed), Log()
+    to = write(Writer(history.path, log=log), ticks)
+    finish(to, ticks)
+    write(to, tail(ticks, 2 * SLICE + 1, later_ms=40 * sealing.DAY_MS))
+    while to.settle():
+        pass
+    to.close()
+    assert log.events("warning") == []
+    assert history.ask("SELECT count(*) FROM damaged") == [(0,)]
+    for tier, width_ms in WIDTHS.items():
+        found = {at: its for at, its in stored(history.path, tier).items() if at[0] <= last_ms(ticks)}
+        assert differences(found, ticks, width_ms, with_last=is_in_order(ticks)) == []
+
+
+def test_a_bucket_of_very_many_ticks_is_one_bucket(tmp_path: Path) -> None:
+    path, (first,) = tmp_path / "history.db", some_history(5, length=1, step_ms=20)
+    start_ms, count = first.stamp.time_ms // HOUR_MS * HOUR_MS, 30_000
+    ticks = [
+        Tick(
+            replace(first.stamp, time_ms=start_ms + 10 * i, boot_ns=10**9 + 10**7 * i),
+            (guest(cpu_time=1_000 * i, balloon_rss=i % 977),),
+        )
+        for i in range(count)
+    ]
+    to = Writer(path)
+    to.write(batches(ticks))
+    finish(to, ticks)
+    for tier in TIERS:
+        ((_, its),) = [of for of in stored(path, tier).items() if of[0][0] == start_ms]
+        assert its["ticks"] == count
+        assert its["cpu.time"] | {"max_rate": 0} == {
+            "increment": 1_000 * (count - 1), "max_rate": 0, "covered": 10**7 * (count - 1),
+        }  # fmt: skip
+        assert (its["balloon.rss"]["min"], its["balloon.rss"]["max"]) == (0, 976)
+    to.close()
+
+
+@pytest.mark.parametrize("start_ms", [0, 10**17, -(10**15), 253_402_300_790_000])
+def test_ticks_of_a_time_that_no_calendar_has_are_sealed_and_rolled_up(tmp_path: Path, start_ms: int) -> None:
+    path, log = tmp_path / "history.db", Log()
+    ticks = [
+        Tick(Stamp(start_ms + 900_000 * i, 10**9 * (i + 1), "1", 0), (guest(cpu_time=1_000 * i),)) for i in range(40)
+    ]
+    to = write(Writer(path, log=log), ticks)
+    while to.settle():
+        pass
+    to.close()
+    assert log.events("warning") == []
+    connection = sqlite3.connect(path)
+    assert connection.execute(
+        "SELECT sum(ticks) FROM segment g JOIN stream s ON s.id = g.stream WHERE tier = 0"
+    ).fetchone() == (35,)
+    assert len(stored(path, 2)) >= 7
+    connection.close()
 
 
 @pytest.mark.parametrize("crash", range(3, 40, 3))

@@ -108,7 +108,7 @@ def test_a_file_that_cannot_be_begun_anew_is_tried_again(history: History, monke
     assert history.ask("SELECT count(*) FROM head") == [(1,)]
 
 
-def refuse(*_: object) -> None:
+def refuse(*_: object, **__: object) -> None:
     raise sqlite3.OperationalError("database or disk is full")
 
 
@@ -148,6 +148,11 @@ def test_a_folder_that_cannot_be_made_is_a_reason_to_try_again(tmp_path: Path) -
     with pytest.raises(Retry, match="cannot be opened"):
         history.open()
     history.close()
+
+
+def test_settling_before_opening_is_refused() -> None:
+    with pytest.raises(Retry, match="not open"):
+        SqliteSink(SqliteSettings()).settle()
 
 
 def test_writing_before_opening_stores_nothing_and_says_so() -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
 
 from domstat.history import Span
-from domstat.model import Domain, Figures, Kind, Record, key_of, split_key
+from domstat.model import key_of, split_key
 from domstat_sinks.sqlite import connect, days, merging, tiers, upkeep
 from domstat_sinks.sqlite.ranges import quantiles
 from domstat_sinks.sqlite.rollup import DAY_MS, HOUR_MS
@@ -179,41 +176,6 @@ def test_there_are_no_quantiles_of_what_is_no_key_field_or_was_never(tmp_path: P
     assert quantiles(connection, stream, "vcpu.wait", Span(), (0.5,)) is None
     assert quantiles(connection, stream, "memory.used", Span(0, HOUR_MS), (0.5,)) is None
     connection.close()
-
-
-def documented_queries() -> list[str]:
-    page = (Path(__file__).parents[2] / "docs" / "history.md").read_text()
-    blocks = re.findall(r"^```sql\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    queries = [query for block in blocks for query in block.split(";")]
-    return [query for query in queries if "daily" in query or "hourly" in query]
-
-
-def test_every_documented_query_of_roll_ups_has_an_answer(tmp_path: Path) -> None:
-    path = tmp_path / "history.db"
-    ticks = sorted_in_time(some_history(3, length=60, step_ms=1_000_000))
-    later_ms = int(time.time() * 1000) - 2 * DAY_MS - ticks[0].stamp.time_ms
-    moved = [Tick(replace(tick.stamp, time_ms=tick.stamp.time_ms + later_ms), _idle(tick.records)) for tick in ticks]
-    stored(path, moved, later_ms=DAY_MS)
-    connection = connect(path)
-    written, idle, slow, cores = [connection.execute(query).fetchall() for query in documented_queries()]
-    connection.close()
-    assert written[0][1] >= written[-1][1] > 0
-    assert ("uuid-9", 0.0) in idle
-    assert slow[0][2] > 0
-    assert {host for _, host, _ in cores} == {"h"}
-    assert len(cores) > 5
-
-
-def _idle(records: tuple[Record, ...]) -> tuple[Record, ...]:
-    """Add a guest that does nothing, and let the others write as much as they read."""
-    figures = Figures({"cpu.time": 10**9, "vcpu.current": 2})
-    idle = replace(records[0], kind=Kind.GUEST, domain=Domain("uuid-9", "uuid-9", 1), figures=figures)
-    return (*map(_writing, records), idle)
-
-
-def _writing(record: Record) -> Record:
-    read = record.params.get("block.rd.bytes[vda]")
-    return record if read is None else replace(record, figures=Figures({**record.params, "block.wr.bytes[vda]": read}))
 
 
 def test_coverage_is_by_stream(tmp_path: Path) -> None:

@@ -369,3 +369,24 @@ def test_nothing_is_left_to_do_when_all_is_done(history: History) -> None:
     write_each(history, numbers(0, 50))
     assert not step(history)
     assert writer_of(history)._upkeep._work is None
+
+
+def test_in_bulk_slices_are_long_and_what_they_say_is_the_same(
+    make_history: Callable[[], History], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "BULK_TICKS", 9)
+    batches = lives(4, 1, 30)
+    usual, bulk = make_history(), make_history()
+    bulk.sink.close()
+    bulk.sink = bulk.another()
+    bulk.sink.expect_bulk()
+    bulk.open()
+    write_each(usual, batches)
+    for one in batches:
+        bulk.write(one)
+        while bulk.sink.settle():
+            pass
+    ticks = [int(str(ticks)) for (ticks,) in query(bulk, "SELECT ticks FROM segment WHERE level = 0")]
+    assert ticks == [] or min(ticks) >= 9
+    assert sum(levels(bulk)) < sum(levels(usual)) or len(levels(bulk)) < len(levels(usual))
+    assert said(bulk) == said(usual)

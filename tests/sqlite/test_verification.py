@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+from pathlib import Path
 
 import pytest
 
 from domstat_sinks.sqlite import merging, upkeep
+from domstat_sinks.sqlite.rollup import DAY_MS
 from domstat_sinks.sqlite.verification import verify
+from domstat_sinks.sqlite.writer import Writer
 
 from .conftest import History
+from .sealings import make_small, spoil
 from .test_stored import Life
+from .tierdata import batches, some_history, tail
 
 TICKS = 23
 
@@ -49,6 +55,7 @@ def test_all_is_counted_where_all_is_well(sealed: History) -> None:
     ((chunks,),) = sealed.ask("SELECT count(*) FROM chunk")
     ((head,),) = sealed.ask("SELECT count(*) FROM head h JOIN stream s ON s.id = h.stream WHERE h.id > s.sealed")
     assert (counted.ticks, counted.samples) == (TICKS, samples)
+    assert sealed.ask("SELECT count(*) FROM sketch_hour") == [(0,)]
     assert counted.rows == int(str(chunks)) + int(str(head))
 
 
@@ -93,3 +100,82 @@ def test_what_was_set_aside_is_told(sealed: History) -> None:
     (said,) = damages(sealed)
     assert "head row 77" in said
     assert "its checksum is wrong" in said
+
+
+def test_a_damaged_page_is_told_and_what_is_on_others_is_counted(sealed: History) -> None:
+    ((page,),) = sqlite_pages(sealed, "head_order")
+    sealed.sink.close()
+    with sealed.path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(bytes(4096))
+    found: list[str] = []
+    counted = verify(sealed.reader(), found.append)
+    assert any("SQLite: " in said for said in found)
+    assert counted.ticks > 0
+
+
+def sqlite_pages(history: History, name: str) -> list[tuple[int]]:
+    plain = sqlite3.connect(history.path)
+    plain.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    found = plain.execute("SELECT pageno FROM dbstat WHERE name = ?", (name,)).fetchall()
+    plain.close()
+    return found
+
+
+# Roll-ups and sketches.
+
+
+@pytest.fixture(scope="module")
+def forty_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A history of forty days: sealed buckets, and some that are not; hours, days, and a sum of days."""
+    path = tmp_path_factory.mktemp("forty-days") / "history.db"
+    ticks = some_history(3, length=41, step_ms=DAY_MS)
+    with pytest.MonkeyPatch.context() as patch:
+        make_small(patch)
+        patch.setattr(upkeep, "TIER_SLICES_MS", {1: 5 * DAY_MS, 2: 5 * DAY_MS})
+        writer = Writer(path)
+        writer.write(batches([*ticks, *tail(ticks, 11)]))
+        while writer.settle():
+            pass
+        writer.close()
+    return path
+
+
+@pytest.fixture
+def rolled(history: History, forty_days: Path) -> History:
+    """A copy of it."""
+    history.sink.close()
+    shutil.copy(forty_days, history.path)
+    return history
+
+
+@pytest.mark.parametrize("table", ["sketch_hour", "sketch_day", "sketch_sum"])
+@pytest.mark.parametrize("place", [0, 60, -1])
+def test_a_flipped_byte_of_a_sketch_is_named_and_the_rest_is_counted(rolled: History, table: str, place: int) -> None:
+    found: list[str] = []
+    before = verify(rolled.reader(), found.append)
+    assert found == []
+    ((number,),) = rolled.ask(f"SELECT max(id) FROM {table}")
+    spoil(rolled, table, "blob", int(str(number)), place)
+    after = verify(rolled.reader(), found.append)
+    (said,) = found
+    assert said.startswith(f"row {number} of {table}, ")
+    assert " of h/c, " in said
+    assert "2026-1" in said or "2027-" in said
+    assert (after.ticks, after.samples, after.rows) == (before.ticks, before.samples, before.rows - 1)
+
+
+@pytest.mark.parametrize("tier", [1, 2])
+def test_a_flipped_byte_of_a_bucket_is_named_sealed_or_not(rolled: History, tier: int) -> None:
+    ((stream,),) = rolled.ask("SELECT id FROM stream WHERE tier = ?", tier)
+    ((head,),) = rolled.ask(
+        "SELECT max(h.id) FROM head h JOIN stream s ON s.id = h.stream WHERE s.id = ? AND h.id > s.sealed", stream
+    )
+    ((segment,),) = rolled.ask("SELECT max(id) FROM segment WHERE stream = ?", stream)
+    ((chunk,),) = rolled.ask("SELECT max(id) FROM chunk WHERE id >> 26 = ?", segment)
+    spoil(rolled, "head", "blob", int(str(head)), -1)
+    spoil(rolled, "chunk", "blob", int(str(chunk)), -1)
+    found = damages(rolled)
+    assert [f"head row {head} " in found[0], f"chunk {chunk} " in found[1], len(found)] == [True, True, 2]
+    spoil(rolled, "segment", "directory", int(str(segment)), -1)
+    assert any(f"segment {segment} " in said for said in damages(rolled))

@@ -21,8 +21,10 @@ _encoder = msgspec.json.Encoder()
 class BucketViews:
     """The function that the views of tiers call, on any connection to a history."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, span: Span) -> None:
+        """*span* is all that is shown."""
         self._connection = connection
+        self._span = span
         self._segments = Segments(connection)
 
     def buckets(self, stream: int, segment: int, field: str) -> str:
@@ -32,11 +34,11 @@ class BucketViews:
         DamagedError.
         """
         (tier,) = self._connection.execute("SELECT tier FROM stream WHERE id = ?", (stream,)).fetchone()
-        wanted, ever = Wanted(fields=frozenset({field})), Span()
+        wanted = Wanted(fields=frozenset({field}))
         if segment:
-            found = tiers.of_segment(self._segments, segment, tier, ever, wanted)
+            found = tiers.of_segment(self._segments, segment, tier, self._span, wanted)
         else:
-            found = tiers.of_head(self._connection, stream, tier, ever, wanted)
+            found = tiers.of_head(self._connection, stream, tier, self._span, wanted)
         width_ns = tiers.WIDTHS_MS[tier] * 1_000_000
         return _encoder.encode([row for buckets in found for row in self._rows(buckets, width_ns)]).decode()
 

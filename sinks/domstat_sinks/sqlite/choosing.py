@@ -47,7 +47,10 @@ class Globs:
 class Choice:
     """What a :class:`~domstat.history.Select` means by its fields, devices and kinds, and by *uuids*, None for all."""
 
-    def __init__(self, select: Select, uuids: set[str] | None) -> None:
+    def __init__(self, select: Select, uuids: set[str] | None, fields: frozenset[str] | None = None) -> None:
+        """*fields* are the very fields, where they are known already."""
+        self._select = select
+        self._named = fields
         self._kinds = select.kinds
         self._uuids = uuids
         self._fields = Globs(select.fields)
@@ -62,14 +65,20 @@ class Choice:
 
     def wants_field(self, field: str) -> bool:
         """Whether it is of a field."""
+        if self._named is not None:
+            return field in self._named
         return self._fields.have(field) and (not self._only_counters or look_up(field).kind is FieldKind.COUNTER)
+
+    def of(self, fields: frozenset[str]) -> Choice:
+        """Return the same choice, of these very fields."""
+        return Choice(self._select, self._uuids, fields)
 
     def wants_device(self, device: str | None) -> bool:
         """Whether it is of a device, or of what has none."""
         return self._any_device or (device is not None and self._devices.have(device))
 
 
-def place_of(key: Key) -> tuple[object, ...]:
+def place_of(field: str, device: str | None) -> tuple[object, ...]:
     """Return where a series comes among those of its subject: vCPU 10 after vCPU 9."""
-    device = key.device or ""
-    return (key.field, *((1, int(device), "") if device.isdecimal() else (0 if not device else 2, 0, device)))
+    device = device or ""
+    return (field, *((1, int(device), "") if device.isdecimal() else (0 if not device else 2, 0, device)))

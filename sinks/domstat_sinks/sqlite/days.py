@@ -17,7 +17,7 @@ from domstat_sinks.sqlite.prefixes import CUMULATIVE_EVERY_DAYS
 from domstat_sinks.sqlite.rollrecord import FROM_COUNTERS
 from domstat_sinks.sqlite.rollup import DAY_MS
 from domstat_sinks.sqlite.row import DamagedError
-from domstat_sinks.sqlite.sketch import quantile
+from domstat_sinks.sqlite.sketch import nothing, quantile
 
 HOURS_KEPT_MS = 8 * DAY_MS
 """How long hours' sketches are kept: the last week begins and ends within days."""
@@ -27,6 +27,12 @@ SWEPT = 64
 
 SHARES = (0.5, 0.95, 0.99)
 DAY_S = DAY_MS / 1000
+
+_DATES = range(-719_528, 2_932_897)
+"""The days that SQLite has dates for, 0000 to 9999; ticks may be of any time, if a clock or an import is wrong."""
+
+_FIRST_DAY = -(1 << 40)
+"""Before any day."""
 
 _INCREASING = frozenset({*RATES, *FROM_COUNTERS})
 """Key fields that are rates of counters."""
@@ -85,9 +91,10 @@ class Days:
         before = self._connection.execute(
             "SELECT blob FROM sketch_day WHERE stream = ? AND field = ? AND block = ? AND day = ?", found
         ).fetchall()
-        figures = _readable([blob for (blob,) in [*before, *hours]])
-        if figures is not None:
-            self._store(found, figures)
+        readable = [blob for (blob,) in hours if _is_readable(blob)]
+        # A damaged day stays as it is, and says so to whoever reads it: what it was of may be nowhere else any more.
+        if readable and all(_is_readable(blob) for (blob,) in before):
+            self._store(found, total([*(blob for (blob,) in before), *readable]))
         self._connection.execute(
             "UPDATE sketch_hour SET is_added = 1 WHERE stream = ?1 AND field = ?2 AND block = ?3"
             " AND start_ms >= ?4 AND start_ms < ?5",
@@ -107,6 +114,8 @@ class Days:
         self._connection.execute(
             "DELETE FROM sketch_sum WHERE stream = ? AND field = ? AND block = ? AND day > ?", whose
         )
+        if day not in _DATES:
+            return
         (name,) = self._connection.execute("SELECT name FROM field WHERE id = ?", (field,)).fetchone()
         sketches, counts = figures.sketches, figures.sketches.counts
         quantiles = [quantile(sketches, share) for share in SHARES]
@@ -141,7 +150,13 @@ class Days:
             " ORDER BY day DESC LIMIT 1",
             found,
         ).fetchone()
-        since = last[0] if last else -1
+        if last and not _is_sum(last[1]):  # it is made again of what is left, and so are those that it was part of
+            self._connection.execute(
+                "DELETE FROM sketch_sum WHERE stream = ? AND field = ? AND block = ? AND day >= ?",
+                (stream, field, block, last[0]),
+            )
+            return True
+        since = last[0] if last else _FIRST_DAY
         days = self._connection.execute(
             "SELECT blob FROM sketch_day WHERE stream = ? AND field = ? AND block = ? AND day >= ? AND day < ?",
             (stream, field, block, since, due),
@@ -152,9 +167,7 @@ class Days:
                 parts.append(sketches_of(blob))
             except DamagedError:  # the day says so to whoever reads it
                 continue
-        if not parts:
-            return False
-        summed = sketchblob.total([(1, sketchblob.open_blob(part)) for part in parts])
+        summed = sketchblob.total([(1, sketchblob.open_blob(part)) for part in parts]) if parts else nothing(BLOCK)
         self._connection.execute(
             "INSERT INTO sketch_sum (stream, field, block, day, blob) VALUES (?, ?, ?, ?, ?)",
             (*found, sketchblob.encode(summed)),
@@ -170,13 +183,17 @@ class Days:
         return deleted.rowcount > 0
 
 
-def _readable(blobs: list[bytes]) -> Figures | None:
-    """Add up those blobs that can be read."""
-    readable = []
-    for blob in blobs:
-        try:
-            total([blob])
-        except DamagedError:
-            continue
-        readable.append(blob)
-    return total(readable) if readable else None
+def _is_sum(blob: bytes) -> bool:
+    try:
+        sketchblob.decode(blob)
+    except DamagedError:
+        return False
+    return True
+
+
+def _is_readable(blob: bytes) -> bool:
+    try:
+        total([blob])
+    except DamagedError:
+        return False
+    return True

@@ -20,6 +20,10 @@ class Guests:
         self._connection = connection
         self._numbers: dict[tuple[str, str], int] = {}
 
+    def forget(self) -> None:
+        """Drop what is remembered: guests have been removed, or were never stored."""
+        self._numbers.clear()
+
     def numbers(self, host: str, entries: Iterable[Entry]) -> dict[Entry, int]:
         """Return the numbers of those of *entries* that have one. Raises sqlite3.Error."""
         return {entry: self._number(host, entry.uuid or "") for entry in entries if entry.kind in KINDS}

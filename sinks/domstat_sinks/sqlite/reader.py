@@ -17,6 +17,7 @@ from domstat_sinks.sqlite.bucketviews import BucketViews
 from domstat_sinks.sqlite.export import Exporter
 from domstat_sinks.sqlite.layout import I64_MAX
 from domstat_sinks.sqlite.query import Query
+from domstat_sinks.sqlite.sharing import explained
 from domstat_sinks.sqlite.stored import Store
 from domstat_sinks.sqlite.unrolled import Unrolled
 from domstat_sinks.sqlite.verification import verify
@@ -31,11 +32,14 @@ def connect(path: Path | str, span: history.Span = ALL) -> sqlite3.Connection:
     """Open a history for reading, with its functions: ``connect("history.db").execute("SELECT … FROM rates …")``.
 
     The connection is read-only and can be used while an agent writes. ``samples`` and ``rates`` show what is in *span*;
-    less of it is quicker. Raises sqlite3.Error, FileNotFoundError, and
-    ValueError for a file that is not a history.
+    less of it is quicker. Raises sqlite3.Error, FileNotFoundError, PermissionError
+    with what would help, and ValueError for a file that is not a history.
     """
-    if not Path(path).exists():
-        raise FileNotFoundError(2, "there is no history yet", str(path))
+    with explained(Path(path)):
+        return _connect(path, span)
+
+
+def _connect(path: Path | str, span: history.Span) -> sqlite3.Connection:
     connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
     try:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
@@ -81,7 +85,7 @@ def register(connection: sqlite3.Connection, span: history.Span = ALL) -> list[E
     connection.create_function("domstat_devices", 3, guarded(unrolled.devices), deterministic=True)
     connection.create_function("domstat_samples", 4, guarded(unrolled.samples), deterministic=True)
     connection.create_function("domstat_rates", 4, guarded(unrolled.rates), deterministic=True)
-    connection.create_function("domstat_buckets", 3, guarded(BucketViews(connection).buckets), deterministic=True)
+    connection.create_function("domstat_buckets", 3, guarded(BucketViews(connection, span).buckets), deterministic=True)
     return errors
 
 

@@ -55,6 +55,13 @@ FROM stream s WHERE s.tier = ?2 AND gone IS NOT NULL AND NOT EXISTS (
   AND r.hour_from <= (SELECT last_id FROM segment WHERE id = gone))
 """
 
+# The fields are named since rows are in their order, and then in that of days.
+_DROP_DAY = (
+    "DELETE FROM day WHERE field IN (SELECT id FROM field) AND day <= date(?2 * 86400, 'unixepoch') AND stream = ?1"
+)
+
+_OLDEST = "SELECT g.id FROM segment g JOIN stream s ON s.id = g.stream ORDER BY s.tier, g.end_ms LIMIT 1"
+
 
 class Retention:
     """Removes what is beyond the bounds, on the writing connection."""
@@ -66,39 +73,47 @@ class Retention:
 
     def step(self) -> bool:
         """Let one segment of a stream, or one day, go if it must; return whether one went. Raises sqlite3.Error."""
-        if self._bounds.max_bytes is not None and self._used_bytes() > self._bounds.max_bytes:
-            return self._drop(
-                "SELECT g.id FROM segment g JOIN stream s ON s.id = g.stream ORDER BY s.tier, g.end_ms LIMIT 1", ()
-            )
+        if self._bounds.max_bytes is not None and self._used_bytes() > self._bounds.max_bytes and self._drop(_OLDEST):
+            return True
         if time.monotonic() < self._next:
             return False
         self._next = time.monotonic() + EVERY_S
         gone = [
-            self._drop(_TOO_OLD, (-round(bound_s * 1000), tier))
+            self._drop(_TOO_OLD, -round(bound_s * 1000), tier)
             for tier, bound_s in enumerate(self._bounds.tiers_s)
             if not math.isinf(bound_s)
         ]
         if not math.isinf(self._bounds.days_s):
-            gone.append(self._drop_day(round(self._bounds.days_s * 1000)))
+            gone += [self._drop_day(*oldest) for oldest in self._old_days(round(self._bounds.days_s * 1000))]
         return any(gone)
 
-    def _drop_day(self, kept_ms: int) -> bool:
-        """Let the oldest day go if it is too old, and the guests that were last seen in it."""
-        (day,) = self._connection.execute(
-            "SELECT min(day) FROM sketch_day WHERE day < ((SELECT max(open_ms) FROM rolled) - ?1) / ?2",
+    def _old_days(self, kept_ms: int) -> list[tuple[int, str, int]]:
+        """Return of each stream whose oldest day is too old: the stream, its host, the day."""
+        return self._connection.execute(
+            "SELECT s.id, s.host, min(d.day) AS oldest FROM rolled r JOIN stream s ON s.id = r.stream"
+            " JOIN sketch_day d ON d.stream = r.stream GROUP BY s.id HAVING oldest < (r.open_ms - ?) / ?",
             (kept_ms, DAY_MS),
-        ).fetchone()
-        if day is None:
-            return False
+        ).fetchall()
+
+    def _drop_day(self, stream: int, host: str, day: int) -> bool:
+        """Let a stream's oldest day go, and the guests of its host that were last seen in it."""
+        for statement in (
+            _DROP_DAY,
+            "DELETE FROM sketch_day WHERE stream = ?1 AND day <= ?2",
+            "DELETE FROM sketch_sum WHERE stream = ?1 AND day <= ?2",
+        ):
+            self._connection.execute(statement, (stream, day))
+        ends_ms = (day + 1) * DAY_MS
         self._connection.execute(
-            "DELETE FROM day WHERE field IN (SELECT id FROM field) AND day <= date(? * 86400, 'unixepoch')", (day,)
+            "DELETE FROM sketch_hour WHERE stream = ? AND is_added = 1 AND start_ms < ?", (stream, ends_ms)
         )
-        self._connection.execute("DELETE FROM sketch_day WHERE day <= ?", (day,))
-        self._connection.execute("DELETE FROM sketch_sum WHERE day <= ?", (day,))
-        self._connection.execute("DELETE FROM guest WHERE last_ms < (? + 1) * ?", (day, DAY_MS))
+        # The newest stays, so that its number is not given again: sketches know guests by their numbers.
+        self._connection.execute(
+            "DELETE FROM guest WHERE host = ? AND last_ms < ? AND id < (SELECT max(id) FROM guest)", (host, ends_ms)
+        )
         return True
 
-    def _drop(self, query: str, parameters: tuple[object, ...]) -> bool:
+    def _drop(self, query: str, *parameters: object) -> bool:
         gone = [segment for (segment,) in self._connection.execute(query, parameters).fetchall()]
         retire(self._connection, gone)
         return bool(gone)

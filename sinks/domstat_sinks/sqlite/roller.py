@@ -100,12 +100,17 @@ class Roller:
         ids: HeadIds,
         ends_slice: Callable[[int, int], bool],
         added: Callable[[int, int, int], None],
+        on_failed: Callable[[int, Exception], None],
     ) -> None:
-        """*ends_slice* and *added* are asked and told of rows of tiers (see :class:`.upkeep.Upkeep`)."""
+        """*ends_slice* and *added* are asked and told of rows of tiers (see :class:`.upkeep.Upkeep`).
+
+        *on_failed* is told which stream's slice cannot be rolled up.
+        """
         self.connection = connection
         self.rows = TierRows(connection, numbers, ids, ends_slice, added)
         self.guests = Guests(connection)
         self.numbers = numbers
+        self._on_failed = on_failed
         self._streams: dict[int, _Stream] = {}
         self._forms: OrderedDict[tuple[int, int], tuple[Scope, Form]] = OrderedDict()
         self.moving: frozenset[str] = frozenset()
@@ -126,6 +131,23 @@ class Roller:
         """Remember a stream for the next slice."""
         self._streams[stream] = known
         self._is_busy = False
+
+    def failed(self, stream: int, error: Exception) -> None:
+        """Forget what a slice that cannot be rolled up has left behind, some of which may have been taken back."""
+        self.numbers.forget()
+        self.rows.forget()
+        self.guests.forget()
+        self._forms.clear()
+        self._on_failed(stream, error)
+
+    def pass_over(self, stream: int, last_id: int) -> None:
+        """Leave out a slice, whose last tick is *last_id*, and what was open before it. Raises sqlite3.Error.
+
+        That may be what cannot be rolled up with it, and would be open for ever.
+        """
+        self.connection.execute(
+            "UPDATE rolled SET minutes_from = ?1, hour_from = ?1 WHERE stream = ?2", (last_id + 1, stream)
+        )
 
     def whose(self, stream: int) -> tuple[str, str]:
         """Return a stream's host and collect block."""

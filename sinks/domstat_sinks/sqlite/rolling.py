@@ -31,12 +31,13 @@ class Rolled(Struct, frozen=True):
 
 def roll(run: Run, before: Before | None, keyed: Keyed) -> Rolled:
     """Roll up a run of ticks; *before* is what was known of its counters before, *keyed* the key fields it has."""
-    taken = take(run, before)
-    derived = derive(run, taken.rates)
-    values = key_values(keyed, run, taken.rates, derived)
     of_ticks = run.stamps.times_ms // HOUR_MS * HOUR_MS
     hours = []
-    for start_ms in np.unique(of_ticks).tolist():
-        its = values[of_ticks == start_ms]
-        hours.append(HourSketches(start_ms, dict(zip(keyed.fields, sketch(its, len(keyed.fields)), strict=True))))
-    return Rolled(roll_up(run, taken, derived, FIVE_MINUTES_MS), hours)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is beyond the range of doubles is infinite, or no number
+        taken = take(run, before)
+        derived = derive(run, taken.rates)
+        values = key_values(keyed, run, taken.rates, derived)
+        for start_ms in np.unique(of_ticks).tolist():
+            its = values[of_ticks == start_ms]
+            hours.append(HourSketches(start_ms, dict(zip(keyed.fields, sketch(its, len(keyed.fields)), strict=True))))
+        return Rolled(roll_up(run, taken, derived, FIVE_MINUTES_MS), hours)

@@ -32,6 +32,7 @@ from typing import Any
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from domstat.catalog import DERIVED, ValueType
 from domstat_sinks.sqlite.layout import SHAPES_MAX, Column, Entry
@@ -144,7 +145,8 @@ class Form:
             np.concatenate([output.values.astype(type_, copy=False) for output in of])[which].view(np.uint64)
             for (type_, _), of, which in zip(_TYPES, outputs, selection.chosen, strict=True)
         ]
-        entries = tuple([rollup.scope.entries[record] for record in selection.records])
+        # Without the incarnation: a guest is one subject of a tier, however often it was started.
+        entries = tuple([replace(rollup.scope.entries[record], incarnation=None) for record in selection.records])
         return Row(entries, selection.columns, np.concatenate(picked)[selection.order])
 
 

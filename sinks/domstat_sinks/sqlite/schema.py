@@ -333,7 +333,8 @@ SELECT j.value ->> 0 AS time_ms, s.host AS host, j.value ->> 2 AS uuid,
     j.value ->> 1 AS kind, CASE j.value ->> 1 WHEN 'pool' THEN j.value ->> 3 END AS pool, s.collect AS collect
 FROM stream s
 CROSS JOIN (
-    SELECT stream, id FROM segment UNION ALL SELECT id, 0 FROM stream
+    SELECT stream, id FROM segment WHERE end_ms >= domstat_since() AND start_ms < domstat_until()
+    UNION ALL SELECT id, 0 FROM stream
 ) g ON g.stream = s.id
 CROSS JOIN (
     SELECT substr(name, 1, instr(name, ':') - 1) AS field FROM field
@@ -389,6 +390,9 @@ NEW = f"{STREAM}{TABLES}{SEGMENTS}{ROLLED}{DAYS}{EVENTS_AND_GAPS}{INDEXES}{SEGME
 """All of a new file."""
 
 _FIELD_BITS, _GROUP_BITS = 16, 10
+
+SEGMENT_SHIFT = _FIELD_BITS + _GROUP_BITS
+"""A chunk's number, shifted so far to the right, is that of its segment."""
 
 
 def chunk_id(segment: int, field: int, group: int) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 
 from domstat.model import Stamp
 from domstat_sinks.sqlite import chunk, row, schema
+from domstat_sinks.sqlite.careful import Careful
 from domstat_sinks.sqlite.directory import EVERYTHING, Directory
 from domstat_sinks.sqlite.numbers import Numbers
 from domstat_sinks.sqlite.roller import Roller
@@ -77,7 +78,7 @@ class Sealing:
         if self._slice.leads == len(self._slice.ticks):  # nothing could be read
             self._connection.execute("UPDATE stream SET sealed = ? WHERE id = ?", (self.last_id, self.stream))
             return
-        rolling = self._roller.begin(self.stream, self._slice, self._sealed) if self._roller else None
+        rolling = Careful(self._roller, self.stream, self._slice, self._sealed) if self._roller else None
         if rolling is not None:
             for _ in rolling.begin():
                 yield True
@@ -136,7 +137,9 @@ class Sealing:
         if len(found) == ROWS_MAX:
             self.last_id = found[-1][0]
         for head_id, time_ms, boot_ns, boot_id, call_ns, layout_id, blob in found:
-            if len(ticks) == TICKS_MAX or (ticks and time_ms // DAY_MS != ticks[0].stamp.time_ms // DAY_MS):
+            # Ticks are sealed by days, so that these are what retention and SQL's column `day` take; buckets are not.
+            is_next_day = self._roller and ticks and time_ms // DAY_MS != ticks[0].stamp.time_ms // DAY_MS
+            if len(ticks) == TICKS_MAX or is_next_day:
                 self.last_id = ticks[-1].id
                 break
             try:
@@ -198,7 +201,7 @@ def publish(connection: sqlite3.Connection, segment: int, stream: int, level: in
     samples = int(columns[directory.layout_of[own]].sum()) if len(columns) else 0
     connection.execute("DELETE FROM doomed WHERE segment = ?", (segment,))
     connection.execute(
-        "INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, strftime('%Y-%m-%d', ?, 'unixepoch'), ?, ?, ?)",
+        "INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ifnull(strftime('%Y-%m-%d', ?, 'unixepoch'), ''), ?, ?, ?)",
         (
             segment, stream, level, int(ids[0]), int(ids[-1]), int(times.min()), int(times.max()),
             int(times.min()) // 1000, len(own), samples, directory.encode(),

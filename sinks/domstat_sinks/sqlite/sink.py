@@ -8,18 +8,18 @@ import math
 import os
 import sqlite3
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct
 
-from domstat.history import History, HistoryError
+from domstat.history import History, HistoryError, Recovered
 from domstat.model import Batch, Record
 from domstat.mounts import network_file_system
 from domstat.settings import Retention, Size
 from domstat.sink import Fatal, Reject, Retry, SinkContext
-from domstat_sinks.sqlite import reader, writer
+from domstat_sinks.sqlite import reader, sharing, writer
 from domstat_sinks.sqlite.retention import Bounds
 
 _DAY_S = 86_400
@@ -31,6 +31,14 @@ class SqliteSettings(Struct, frozen=True, forbid_unknown_fields=True):
     path: Annotated[str, Meta(description="The file; a relative path is below the state directory.", min_length=1)] = (
         "history.db"
     )
+    group: Annotated[
+        str | None,
+        Meta(
+            description="Group whose members may read the history too; they must be able to enter its folder. Default: "
+            "the agent's own user alone.",
+            examples=["domstat-history"],
+        ),
+    ] = None
     raw: Annotated[
         Retention,
         Meta(description='How long every sample is kept, such as "30d". 200 guests at 10 s take 60 MB a day.'),
@@ -72,6 +80,7 @@ class SqliteSink:
         self._lock: IO[bytes] | None = None
         self._writer: writer.Writer | None = None
         self._log: Any = None
+        self._in_bulk = False
 
     @staticmethod
     def claims(settings: SqliteSettings, state_dir: Path) -> Iterable[Path]:
@@ -92,6 +101,13 @@ class SqliteSink:
         finally:
             connection.close()
 
+    @staticmethod
+    def recover(source: Path, target: Path, on_lost: Callable[[str], None]) -> Recovered:
+        """Save what a damaged file still holds. Raises HistoryError."""
+        from domstat_sinks.sqlite import recovery  # which an agent never needs
+
+        return recovery.recover(source, target, on_lost)
+
     def open(self, context: SinkContext) -> None:
         """Open or make the file. Raises Fatal for what no waiting mends, Retry for the rest."""
         try:
@@ -99,10 +115,10 @@ class SqliteSink:
             # Resolved, so that the lock is beside the file itself and not beside a link to it.
             self._path = (context.state_dir / self._settings.path).resolve()
             _refuse_network(self._path)
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sharing.make_folder(self._path.parent, self._settings.group)
             self._take_lock(self._path)
             _create_private(self._path)
-            self._writer = writer.Writer(self._path, self._bounds, self._log)
+            self._writer = self._make_writer(self._path)
         except (writer.ForeignFileError, ValueError) as error:
             raise Fatal(f"{self._path or self._settings.path}: {error}") from error
         except (sqlite3.Error, OSError) as error:
@@ -122,12 +138,35 @@ class SqliteSink:
                 self._writer = None  # should the next line fail, it is tried again with the next write
             if self._writer is None:
                 _create_private(self._path)
-                self._writer = writer.Writer(self._path, self._bounds, self._log)
+                self._writer = self._make_writer(self._path)
             self._write(self._writer, batches)
         except writer.ForeignFileError as error:
             raise Fatal(f"{self._path}: {error}") from error
         except (sqlite3.Error, OSError) as error:
             raise Retry(f"{self._path} cannot be written: {_cause(error)}") from error
+
+    def expect_bulk(self) -> None:
+        """Make ready for much; called before the file is opened."""
+        self._in_bulk = True
+
+    def settle(self) -> bool:
+        """Do some of the upkeep that is due; return whether there is more. Raises Retry."""
+        if self._writer is None:
+            raise Retry("the file is not open")
+        try:
+            return self._writer.settle()
+        except (sqlite3.Error, OSError) as error:
+            raise Retry(f"{self._path} cannot be written: {_cause(error)}") from error
+
+    def _make_writer(self, path: Path) -> writer.Writer:
+        made = writer.Writer(path, self._bounds, self._log, in_bulk=self._in_bulk)
+        if self._settings.group is not None:
+            try:
+                sharing.share(path, self._settings.group)
+            except sharing.UnsharedError as error:  # what is collected counts for more than who reads it
+                if self._log is not None:
+                    self._log.warning("history_not_shared", error=str(error), path=str(path))
+        return made
 
     def _write(self, to: writer.Writer, batches: Sequence[Batch]) -> None:
         """Store *batches*; if a value stands in the way, one by one."""
@@ -165,7 +204,9 @@ class SqliteSink:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.close()
-            raise Fatal(f"{path} is being written by another sink or agent; give each its own path") from None
+            raise Fatal(
+                f"{path} is being written by another sink or agent; stop that one, or give each its own path"
+            ) from None
         self._lock = lock
 
 

@@ -30,6 +30,9 @@ LEAST, MOST = 1e-9, 1e18
 BIN_FIRST, BIN_LAST = ceil(log(LEAST) / _LOG_GAMMA), ceil(log(MOST) / _LOG_GAMMA)
 """The bound on what a sketch can hold: 3,110 bins."""
 
+SUM_MOST = 1e300
+"""As much a sum may be, so that sums of sums are finite, and can be taken apart again."""
+
 _BINS_A_LOG = np.float32(1 / _LOG_GAMMA)
 _LAST = np.float32(BIN_LAST)
 _NOWHERE = np.float32(BIN_FIRST - 1)
@@ -60,8 +63,12 @@ class Sketches(Struct, frozen=True):
 def sketch(values: Real, groups: int = 1) -> list[Sketches]:
     """Count *values*, a row a tick and a column a series, and give the series in so many groups of as many each.
 
-    What is no number is not there.
+    What is no finite number is not there.
     """
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = values.sum(axis=0)
+    if not np.isfinite(sums).all() and np.isinf(values).any():
+        values = np.where(np.isinf(values), np.nan, values)
     series = values.shape[1] // max(groups, 1)
     nowhere = BIN_FIRST - 1
     with np.errstate(all="ignore"):  # of zero, of what is none, of what single precision cannot hold
@@ -70,9 +77,11 @@ def sketch(values: Real, groups: int = 1) -> list[Sketches]:
     bins = np.fmin(np.fmax(exact, _NOWHERE, out=exact), _LAST, out=exact).astype(np.int32)
     absent = np.isnan(values)
     absences = absent.sum(axis=0, dtype=np.int64)
-    sums = values.sum(axis=0)
     partly = absences > 0
-    sums[partly] = np.nansum(values[:, partly], axis=0)
+    with np.errstate(over="ignore"):
+        sums[partly] = np.nansum(values[:, partly], axis=0)
+    if not np.isfinite(sums).all():
+        np.clip(sums, -SUM_MOST, SUM_MOST, out=sums)
     mins, maxs = np.fmin.reduce(values, initial=np.inf), np.fmax.reduce(values, initial=-np.inf)
     lasts = bins.max(axis=0, initial=nowhere)
     firsts = np.where(bins > nowhere, bins, BIN_LAST).min(axis=0, initial=BIN_LAST)

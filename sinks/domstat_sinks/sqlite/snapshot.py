@@ -22,8 +22,8 @@ def take(connection: sqlite3.Connection, target: Path) -> int:
     os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     try:
         _copy(connection, target)
-        _sync(target)
-        _sync(target.parent)
+        sync(target)
+        sync(target.parent)
         return target.stat().st_size
     except BaseException:
         for path in (target, target.with_name(target.name + "-journal")):
@@ -52,7 +52,8 @@ def _hear_signals(_status: int, _remaining: int, _total: int) -> None:
     """Let the interpreter run: copying is C from its first page to its last."""
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file or a folder on the disk when this returns. Raises OSError."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

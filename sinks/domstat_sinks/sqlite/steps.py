@@ -14,7 +14,7 @@ from msgspec import Struct
 from domstat.catalog import look_up
 from domstat.history import Aggregate, Span
 from domstat_sinks.sqlite.source import Column, Values
-from domstat_sinks.sqlite.ticks import Integers
+from domstat_sinks.sqlite.ticks import Flags, Integers
 
 
 class Samples(Struct, frozen=True):
@@ -45,17 +45,38 @@ def samples_of(column: Column) -> Samples:
     return Samples(ticks.shown_ms, column.values if ticks.all_inside else column.values[ticks.inside])
 
 
+def shown_ids(column: Column) -> Integers:
+    """Return the numbers of the ticks of :func:`samples_of`."""
+    ticks = column.ticks
+    return ticks.ids if ticks.all_inside else ticks.ids[ticks.inside]
+
+
 def increases_of(column: Column) -> Increases:
     """Return a counter's increases in its span; where it began anew, or no time has passed, there is none."""
     ticks = column.ticks
     elapsed_ns = ticks.elapsed_ns(column.place)
     deltas = column.values[1:] - column.values[:-1]  # where an unsigned one fell it began anew, and is not kept
+    has = _increased(column)
+    if has is None:
+        return Increases(ticks.after_ms, deltas, elapsed_ns)
+    return Increases(ticks.after_ms[has], deltas[has], elapsed_ns[has])
+
+
+def increased_ids(column: Column) -> Integers:
+    """Return the numbers of the ticks of :func:`increases_of`."""
+    has, after = _increased(column), column.ticks.ids[1:]
+    return after if has is None else after[has]
+
+
+def _increased(column: Column) -> Flags | None:
+    """Return which samples but the first there is an increase to; None for all."""
+    ticks = column.ticks
     anew = column.anew[column.anew > 0] - 1
     if ticks.all_after_inside and ticks.is_steady and not len(anew):
-        return Increases(ticks.after_ms, deltas, elapsed_ns)
-    has = ticks.inside[1:] & (elapsed_ns > 0)
+        return None
+    has: Flags = ticks.inside[1:] & (ticks.elapsed_ns(column.place) > 0)
     has[anew] = False
-    return Increases(ticks.after_ms[has], deltas[has], elapsed_ns[has])
+    return has
 
 
 class Steps:

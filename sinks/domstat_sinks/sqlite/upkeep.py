@@ -9,11 +9,12 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
 from domstat_sinks.sqlite import merging
+from domstat_sinks.sqlite.careful import carefully
 from domstat_sinks.sqlite.days import Days
 from domstat_sinks.sqlite.headids import HeadIds
 from domstat_sinks.sqlite.numbers import Numbers
@@ -26,6 +27,10 @@ from domstat_sinks.sqlite.sealing import DAY_MS, TICKS_MAX, Known, Sealing, Swee
 SLICE_TICKS = 60
 """Ticks in a slice at least: as many as follow a base, ten minutes at 10 s."""
 
+BULK_TICKS = 384
+"""The same while much is imported. What a series costs in each slice, however short, is half of all upkeep; more than
+``TICKS_MAX`` is never sealed at once, and up to 30 may follow until a multiple of ``SLICE_MS`` at 10 s."""
+
 SLICE_MS = 300_000
 """A slice of fewer than ``TICKS_MAX`` ticks ends at a multiple of this, so that a roll-up's span is rarely cut."""
 
@@ -37,6 +42,11 @@ TIER_SLICES_MS = {1: 6 * merging.HOUR_MS, 2: 2 * DAY_MS}
 
 BEHIND = 4
 """Slices' worth of rows not sealed at which the work is no longer spread: after an import, or an upgrade."""
+
+
+_DAYS = "days"
+
+_ADVICE = "every sample is kept, and roll-ups and days lack some; please report the error, with the agent's version"
 
 
 class _Work(Protocol):
@@ -76,13 +86,23 @@ class Upkeep:
         ids: HeadIds,
         bounds: Bounds,
         on_pruned: Callable[[], None],
+        *,
+        in_bulk: bool = False,
+        log: Any = None,
     ) -> None:
-        """*on_pruned* is told when layouts have gone, whose numbers nobody may remember then."""
+        """*on_pruned* is told when layouts have gone, whose numbers nobody may remember then.
+
+        *in_bulk* makes slices long: for imports, since ticks stay unsealed for longer.
+        """
         self._connection = connection
         self._numbers = numbers
         self._ids = ids
         self._on_pruned = on_pruned
-        self._retention = Retention(connection, bounds)
+        self._in_bulk = in_bulk
+        self._log = log
+        self._said: set[object] = set()
+        """The streams whose slices could not be rolled up, and whether days could not be made."""
+        self._bounds = bounds
         self._shrinking = Shrinking(connection)
         self.forget()
 
@@ -91,9 +111,12 @@ class Upkeep:
         self._numbers.forget()
         self._work: _Work | None = None
         self._known = Known(self._connection, self._numbers)
-        self._roller = Roller(self._connection, self._numbers, self._ids, self.ends_slice, self.added)
+        self._roller = Roller(
+            self._connection, self._numbers, self._ids, self.ends_slice, self.added, self._say_not_rolled
+        )
         self._sweeper = Sweeper(self._connection)
         self._days = Days(self._connection)
+        self._retention = Retention(self._connection, self._bounds)
         self._sweeping = True
         self._streams = {
             stream: _Stream(tier, ticks, last_id, last_ms, last_id if ticks >= TICKS_MAX else 0)
@@ -117,7 +140,8 @@ class Upkeep:
         elif time_ms // DAY_MS != known.last_ms // DAY_MS:
             is_full = True
         else:
-            is_full = known.ticks >= SLICE_TICKS and time_ms // SLICE_MS != known.last_ms // SLICE_MS
+            enough = BULK_TICKS if self._in_bulk else SLICE_TICKS
+            is_full = known.ticks >= enough and time_ms // SLICE_MS != known.last_ms // SLICE_MS
         if is_full:
             known.due, known.ticks = known.last_id, 0
         return is_full
@@ -138,9 +162,12 @@ class Upkeep:
             self._work = None
             self._sweeping = True
 
-    def run(self) -> None:
-        """Do what is due, for as long as a step may take. Raises sqlite3.Error; then what the step did is undone."""
-        until = time.monotonic() + STEP_S
+    def run(self, step_s: float | None = None) -> bool:
+        """Do what is due, for as long as a step may take, ``STEP_S`` by default; return whether there is more.
+
+        Raises sqlite3.Error; then what the step did is undone.
+        """
+        until = time.monotonic() + (STEP_S if step_s is None else step_s)
         while self._has_work():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -153,7 +180,26 @@ class Upkeep:
                 self.forget()
                 raise
             if time.monotonic() >= until and not self._is_behind():
-                return
+                break
+        return self._has_work()
+
+    def make_room(self) -> None:
+        """Let go what is beyond the bounds, and nothing else, for as long as a step may take; after a failure.
+
+        Raises sqlite3.Error.
+        """
+        until = time.monotonic() + STEP_S
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            while self._sweeper.step() or self._retain() or self._shrinking.step():
+                if time.monotonic() >= until:
+                    break
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            self.forget()
+            raise
 
     def _steps(self, until: float) -> Iterator[None]:
         """Do steps until the time is over or nothing is left, at least one."""
@@ -186,13 +232,33 @@ class Upkeep:
 
     def _tidy_up(self) -> bool:
         """Do a step of what may as well be done later; return whether there is more."""
-        return (
-            self._sweeper.step()
-            or self._days.step()
-            or self._retention.step()
-            or self._prune()
-            or self._shrinking.step()
-        )
+        return self._sweeper.step() or self._retain() or self._make_days() or self._prune() or self._shrinking.step()
+
+    def _retain(self) -> bool:
+        """Let go what is beyond the bounds, guests too, whose numbers may be given again."""
+        if not self._retention.step():
+            return False
+        self._roller.guests.forget()
+        return True
+
+    def _make_days(self) -> bool:
+        """Do a step of making days; after a mistake none until the next start, so that all else goes on."""
+        with carefully(self._connection, self._say_no_days):
+            return _DAYS not in self._said and self._days.step()
+        return False
+
+    def _say_no_days(self, error: Exception) -> None:
+        self._said.add(_DAYS)
+        if self._log is not None:
+            self._log.warning("history_days_not_made", error=repr(error), advice=_ADVICE)
+
+    def _say_not_rolled(self, stream: int, error: Exception) -> None:
+        """Say that a slice cannot be rolled up: it will happen with every slice, and once for each stream is enough."""
+        if self._log is None or stream in self._said:
+            return
+        self._said.add(stream)
+        host, collect = self._roller.whose(stream)
+        self._log.warning("history_not_rolled_up", host=host, collect=collect, error=repr(error), advice=_ADVICE)
 
     def _prune(self) -> bool:
         """Remove layouts nobody needs any more, and forget their numbers."""

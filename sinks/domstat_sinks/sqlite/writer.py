@@ -5,6 +5,7 @@ Everything remembered between ticks only saves work: after any failure it is for
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import struct
 import time
@@ -26,6 +27,7 @@ from domstat_sinks.sqlite.numbers import Numbers
 from domstat_sinks.sqlite.retention import Bounds
 from domstat_sinks.sqlite.rows import Rows, Subject, keep
 from domstat_sinks.sqlite.segments import Segments
+from domstat_sinks.sqlite.sharing import kept_beside
 from domstat_sinks.sqlite.stored import Store
 from domstat_sinks.sqlite.upgrade import upgrade
 from domstat_sinks.sqlite.upkeep import Upkeep
@@ -46,6 +48,9 @@ CROWD_MAX = 1_000
 """Ticks of one stream that may claim one millisecond: each takes a clock set back to the very same one."""
 
 
+SETTLING_S = 0.25
+"""Seconds of upkeep in one transaction while nobody waits for the next tick: few commits, and signals are heard."""
+
 UPKEEP_AGAIN_S = 60.0
 """After upkeep failed (a full disk, most likely) it is tried again no sooner: ticks come first."""
 
@@ -57,7 +62,7 @@ class ForeignFileError(Exception):
 class Writer:
     """The one writing connection."""
 
-    def __init__(self, path: Path, bounds: Bounds | None = None, log: Any = None) -> None:
+    def __init__(self, path: Path, bounds: Bounds | None = None, log: Any = None, *, in_bulk: bool = False) -> None:
         self._path = path
         self._log = log
         self._upkeep_after = 0.0
@@ -76,7 +81,15 @@ class Writer:
         self._shapes = Shapes()
         self._numbers = Numbers(self._connection)
         self._ids = HeadIds(self._connection)
-        self._upkeep = Upkeep(self._connection, self._numbers, self._ids, bounds or Bounds(), self._forget_layouts)
+        self._upkeep = Upkeep(
+            self._connection,
+            self._numbers,
+            self._ids,
+            bounds or Bounds(),
+            self._forget_layouts,
+            in_bulk=in_bulk,
+            log=log,
+        )
         self._forget()
 
     def _prepare(self) -> None:
@@ -116,6 +129,7 @@ class Writer:
                 self._connection.execute("ROLLBACK")
             self._forget()
             self._upkeep.forget()
+            self._make_room()
             raise
         if time.monotonic() >= self._upkeep_after:
             self._keep_up()
@@ -128,10 +142,24 @@ class Writer:
             self._upkeep_after = time.monotonic() + UPKEEP_AGAIN_S
             if self._log is not None:
                 self._log.warning("history_upkeep_failed", error=str(error), again_s=UPKEEP_AGAIN_S)
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Let go what is beyond the bounds although all else fails: it may be for lack of room."""
+        with contextlib.suppress(sqlite3.Error):  # what was wanted has failed, and is what is said
+            self._upkeep.make_room()
+
+    def settle(self) -> bool:
+        """Do upkeep for a while; return whether more is due. Raises sqlite3.Error; then what it did is undone."""
+        return self._upkeep.run(SETTLING_S)
 
     def close(self) -> None:
-        """Close the file; the last one out folds the WAL into it."""
-        self._connection.close()
+        """Close the file, with the WAL folded into it; an empty one stays, for those who may only read."""
+        with contextlib.suppress(sqlite3.Error):  # whatever it is, what is in the WAL is as safe there
+            self._connection.execute("PRAGMA busy_timeout = 0")  # who still reads is not waited for
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        with kept_beside(self._path) if self.is_in_place() else contextlib.nullcontext():
+            self._connection.close()
 
     def _forget(self) -> None:
         """Drop what is remembered of the file: a transaction that was rolled back took its numbers with it."""

@@ -47,7 +47,7 @@ FormatOption: TypeAlias = Annotated[
 def opened(config: Path | None, sink: str | None) -> Iterator[History]:
     """Open the history that is meant; what goes wrong with it is said, and ends the command."""
     loaded = load_config(config)
-    chosen = _choose(loaded.sinks, sink)
+    chosen = chosen_sink(loaded.sinks, sink)
     opener: Any = chosen.sink
     try:
         with opener.history(chosen.settings, loaded.state_dir) as history:
@@ -56,7 +56,7 @@ def opened(config: Path | None, sink: str | None) -> Iterator[History]:
         fail(EXIT_TROUBLE, printable(str(error), _MESSAGE_MAX))
 
 
-def _choose(sinks: tuple[SinkConfig, ...], name: str | None) -> SinkConfig:
+def chosen_sink(sinks: tuple[SinkConfig, ...], name: str | None) -> SinkConfig:
     """Choose the sink whose history is meant, or exit saying how to name it."""
     able = [sink for sink in sinks if isinstance(sink.sink, HasHistory)]
     named = [sink for sink in able if name in {None, sink.name}]

@@ -20,6 +20,7 @@ from domstat.cli.history.selection import (
     AggregateOption,
     CollectOption,
     DeviceOption,
+    ExactOption,
     FieldOption,
     GuestOption,
     HostOption,
@@ -54,6 +55,7 @@ def plot(
     until: UntilOption = None,
     step: StepOption = None,
     aggregate: AggregateOption = None,
+    exact: ExactOption = False,
     host: HostOption = None,
     collect: CollectOption = None,
     kind: KindOption = None,
@@ -76,6 +78,7 @@ def plot(
         rate=rate,
         step=step,
         aggregate=aggregate,
+        exact=exact,
     )
     if "utf" not in (sys.stdout.encoding or "").lower():
         fail(EXIT_TROUBLE, "a chart is drawn with characters that only UTF-8 has; set LANG, or use read")

@@ -22,6 +22,7 @@ from domstat.cli.history.selection import (
     AggregateOption,
     CollectOption,
     DeviceOption,
+    ExactOption,
     FieldOption,
     GuestOption,
     HostOption,
@@ -45,6 +46,7 @@ def read(
     until: UntilOption = None,
     step: StepOption = None,
     aggregate: AggregateOption = None,
+    exact: ExactOption = False,
     host: HostOption = None,
     collect: CollectOption = None,
     kind: KindOption = None,
@@ -69,6 +71,7 @@ def read(
         rate=rate,
         step=step,
         aggregate=aggregate,
+        exact=exact,
     )
     shown = chosen_format(format)
     damages = Damages()
@@ -98,10 +101,10 @@ class _Rows:
                 yield row
 
 
-_FOR_A_PERSON = ("time", "host", "of", "field", "device", "value", "unit")
+_FOR_A_PERSON = ("time", "host", "of", "field", "device", "value", "unit", "tier")
 _FOR_A_PROGRAM = (
     "time_ms", "host", "collect", "kind", "uuid", "domain", "pool", "field", "device", "value", "unit", "scale",
-    "per_second",
+    "per_second", "tier",
 )  # fmt: skip
 """As the views ``samples`` and ``rates`` call them, as far as they have them."""
 
@@ -111,7 +114,7 @@ def _rows_for_a_person(series: Series) -> Iterator[tuple[Any, ...]]:
     about = (subject.host, subject.name or subject.pool or str(subject.kind), series.field, series.device)
     unit = unit_of(series.measure)
     for time_ms, value in zip(series.time_ms.tolist(), series.values.tolist(), strict=True):
-        yield (local_time(time_ms), *about, scaled(value, series.measure), unit)
+        yield (local_time(time_ms), *about, scaled(value, series.measure), unit, series.tier)
 
 
 def _rows_for_a_program(series: Series) -> Iterator[tuple[Any, ...]]:
@@ -119,4 +122,4 @@ def _rows_for_a_program(series: Series) -> Iterator[tuple[Any, ...]]:
     whose = (subject.host, subject.collect, str(subject.kind), subject.uuid, subject.name, subject.pool)
     unit = (measure.base, measure.scale, measure.per_second)
     for time_ms, value in zip(series.time_ms.tolist(), series.values.tolist(), strict=True):
-        yield (time_ms, *whose, series.field, series.device, value, *unit)
+        yield (time_ms, *whose, series.field, series.device, value, *unit, series.tier)

@@ -37,6 +37,12 @@ AggregateOption: TypeAlias = Annotated[
     Aggregate | None,
     typer.Option(help="What a step has of its samples. Default: the mean of rates and gauges, the last of all else."),
 ]
+ExactOption: TypeAlias = Annotated[
+    bool, typer.Option("--exact", help="Exact values, whatever that costs. Default: roll-ups answer to 1 %.")
+]
+
+TOLERANCE = 0.01
+"""How far values may be from the exact ones, where nobody asks for these."""
 
 
 def select(
@@ -52,6 +58,7 @@ def select(
     rate: bool,
     step: str | None,
     aggregate: Aggregate | None,
+    exact: bool = True,
 ) -> Select:
     """Put together what is wanted, or exit saying which option is wrong."""
     return Select(
@@ -65,6 +72,7 @@ def select(
         rate=rate,
         step_ms=_step_ms(step),
         aggregate=aggregate,
+        tolerance=0.0 if exact else TOLERANCE,
     )
 
 
