@@ -53,6 +53,12 @@ def test_the_load_is_the_guests(history: History, hour: Hour) -> None:
     assert found[uuid_of(1), "mean"] < found[uuid_of(1), "p95"] < found[uuid_of(1), "max"]
 
 
+def test_the_load_to_one_percent_is_the_load(history: History) -> None:
+    exact = ask("p95, mean, max of each guest's CPU", history)
+    for uuid, p95 in ask("p95 of each guest's CPU, to 1 %", history).items():
+        assert p95 == pytest.approx(exact[uuid, "p95"], rel=store_queries.TOLERANCE)
+
+
 def test_the_top_are_those_that_wrote_most(history: History, hour: Hour) -> None:
     wrote = np.ptp(hour.values[AT["block.wr.bytes[vda]"]], axis=1)
     found = ask("top 10 by bytes written", history)

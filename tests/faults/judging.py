@@ -1,4 +1,4 @@
-"""What a history says after all that was done to it, beside what it would say otherwise; the life is that of sealing.py."""
+"""What a history says after all that was done to it, and what it would say otherwise; its life is in sealing.py."""
 
 from __future__ import annotations
 

@@ -76,25 +76,27 @@ class Days:
 
     def _add(self) -> bool:
         found = self._connection.execute(
-            "SELECT h.stream, h.field, h.block, h.start_ms / ?1 FROM rolled r JOIN sketch_hour h"
+            "SELECT h.stream, h.field, h.block, h.start_ms FROM rolled r JOIN sketch_hour h"
             " ON h.is_added = 0 AND h.stream = r.stream AND h.start_ms < r.open_ms / ?1 * ?1 LIMIT 1",
             (DAY_MS,),
         ).fetchone()
         if found is None:
             return False
-        stream, field, block, day = found
+        stream, field, block, start_ms = found
+        day = start_ms // DAY_MS
         hours = self._connection.execute(
             "SELECT blob FROM sketch_hour WHERE stream = ?1 AND field = ?2 AND block = ?3"
             " AND start_ms >= ?4 AND start_ms < ?5 AND is_added = 0 ORDER BY start_ms",
             (stream, field, block, day * DAY_MS, (day + 1) * DAY_MS),
         ).fetchall()
         before = self._connection.execute(
-            "SELECT blob FROM sketch_day WHERE stream = ? AND field = ? AND block = ? AND day = ?", found
+            "SELECT blob FROM sketch_day WHERE stream = ? AND field = ? AND block = ? AND day = ?",
+            (stream, field, block, day),
         ).fetchall()
         readable = [blob for (blob,) in hours if _is_readable(blob)]
         # A damaged day stays as it is, and says so to whoever reads it: what it was of may be nowhere else any more.
         if readable and all(_is_readable(blob) for (blob,) in before):
-            self._store(found, total([*(blob for (blob,) in before), *readable]))
+            self._store((stream, field, block, day), total([*(blob for (blob,) in before), *readable]))
         self._connection.execute(
             "UPDATE sketch_hour SET is_added = 1 WHERE stream = ?1 AND field = ?2 AND block = ?3"
             " AND start_ms >= ?4 AND start_ms < ?5",

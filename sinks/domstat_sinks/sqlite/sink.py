@@ -41,8 +41,8 @@ class SqliteSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
     raw: Annotated[
         Retention,
-        Meta(description='How long every sample is kept, such as "30d". 200 guests at 10 s take 60 MB a day.'),
-    ] = Retention(math.inf)
+        Meta(description='How long every sample is kept, or "forever". 200 guests at 10 s take 60 MB a day.'),
+    ] = Retention(30 * _DAY_S)
     five_minutes: Annotated[
         Retention, Meta(description="How long roll-ups of five minutes are kept. 200 guests take 7 MB a day.")
     ] = Retention(180 * _DAY_S)

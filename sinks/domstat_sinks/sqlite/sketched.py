@@ -86,8 +86,9 @@ class Sketched:
         ticks = self._streams.stored(stream).ticks
         if ticks is None or ranged.span.since_ms < ticks.span.since_ms // HOUR_MS * HOUR_MS:
             return True
-        left_ms = (span.until_ms - span.since_ms) - (ranged.span.until_ms - ranged.span.since_ms)
-        return tolerance >= ERROR and left_ms <= tolerance * (span.until_ms - span.since_ms)
+        there_ms = span.until_ms - max(span.since_ms, ticks.span.since_ms)
+        left_ms = there_ms - (ranged.span.until_ms - ranged.span.since_ms)
+        return tolerance >= ERROR and left_ms <= tolerance * there_ms
 
     def _answers(
         self, stream: Stream, field: str, ranged: Ranged, select: Select, span: Span, uuids: set[str] | None

@@ -19,7 +19,7 @@ def sql(
     sink: SinkOption = None,
     format: FormatOption = None,  # noqa: A002 - the option's name
 ) -> None:
-    """Ask the history one SQL query. The views samples and rates show what is between --since and --until."""
+    """Ask the history one SQL query. Views of samples, rates and roll-ups show what is between --since and --until."""
     shown = span(since, until)
     with opened(config, sink) as history:
         show(history.sql(query, shown), chosen_format(format))
