@@ -315,7 +315,7 @@ def look_up(name: str) -> Field:
     """Return the catalogue's row for *name*, or a row made for a stranger.
 
     Strangers (and the hypervisor's own ``vcpu.*`` and ``vm.*``, which no list can name) count if they end in
-    ``.sum`` and are gauges otherwise; their type is decided by their values (see :mod:`domstat_sinks.sqlite.layout`).
+    ``.sum`` and are gauges otherwise; their type is decided by their values (see the sqlite sink).
     """
     return FIELDS.get(name) or _stranger(name)
 

@@ -134,7 +134,7 @@ AGENT = (
     ("domstat_sinks.sqlite.writer:Writer._insert", "sqlite: row, entries, insert"),
     ("domstat_sinks.sqlite.writer:Writer._pack", "sqlite: pack values"),
     ("domstat_sinks.sqlite.writer:Writer._layout", "sqlite: layout"),
-    ("domstat_sinks.sqlite.row:encode", "sqlite: difference, planes, deflate"),
+    ("domstat_sinks.sqlite.heads.row:encode", "sqlite: difference, planes, deflate"),
 )
 """What is timed in the agent's parent process, as ``module:function``; a stage excludes those inside it."""
 

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from domstat_sinks.sqlite import connect, merging, retention, schema, upkeep
-from domstat_sinks.sqlite.export import Exporter
-from domstat_sinks.sqlite.retention import Bounds
+from domstat_sinks.sqlite import connect, schema
+from domstat_sinks.sqlite.answers.export import Exporter
+from domstat_sinks.sqlite.keeping import merging, retention, upkeep
+from domstat_sinks.sqlite.keeping.retention import Bounds
 from domstat_sinks.sqlite.writer import Writer
 
 from . import sealing

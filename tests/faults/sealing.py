@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from domstat.model import Batch, Domain, Figures, Kind, Partial, Record, Stamp, Value
-from domstat_sinks.sqlite import merging, retention, upkeep
-from domstat_sinks.sqlite.retention import Bounds
-from domstat_sinks.sqlite.sealing import DAY_MS
+from domstat_sinks.sqlite.keeping import merging, retention, upkeep
+from domstat_sinks.sqlite.keeping.retention import Bounds
+from domstat_sinks.sqlite.keeping.sealing import DAY_MS
 from domstat_sinks.sqlite.writer import Writer
 
 FILE = "history.db"

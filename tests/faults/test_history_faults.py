@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from domstat_sinks.sqlite import upkeep
+from domstat_sinks.sqlite.keeping import upkeep
 from domstat_sinks.sqlite.writer import Writer
 
 from . import sealing

@@ -15,14 +15,14 @@ from domstat.derive import Derivation, derive, derive_host
 from domstat.model import Domain, Kind, Partial, Record, Stamp, Value, key_of, moment_within, split_key, whole_device
 from domstat.model import Figures as Made
 from domstat.rates import Baseline, Breaks, advance, elapsed_ns, shape_of
-from domstat_sinks.sqlite.derived import derive as derive_all
-from domstat_sinks.sqlite.increments import Run, Stamps, take
-from domstat_sinks.sqlite.lastknown import LastKnown, cut_runs
-from domstat_sinks.sqlite.layout import Entry, Shape, Shapes, entry_of
-from domstat_sinks.sqlite.recipes import Sort
-from domstat_sinks.sqlite.rollplan import Plan, plan_part
-from domstat_sinks.sqlite.rollstats import Rollup, Subject, subject_of
-from domstat_sinks.sqlite.rollup import FIVE_MINUTES_MS, roll_up
+from domstat_sinks.sqlite.heads.layout import Entry, Shape, Shapes, entry_of
+from domstat_sinks.sqlite.rollups.derived import derive as derive_all
+from domstat_sinks.sqlite.rollups.increments import Run, Stamps, take
+from domstat_sinks.sqlite.rollups.lastknown import LastKnown, cut_runs
+from domstat_sinks.sqlite.rollups.recipes import Sort
+from domstat_sinks.sqlite.rollups.rollplan import Plan, plan_part
+from domstat_sinks.sqlite.rollups.rollstats import Rollup, Subject, subject_of
+from domstat_sinks.sqlite.rollups.rollup import FIVE_MINUTES_MS, roll_up
 
 START_MS = 1_795_385_700_000
 TEXTS = {"a": 1, "b": 2}

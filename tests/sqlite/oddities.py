@@ -9,7 +9,7 @@ from typing import Any
 
 from domstat.catalog import DERIVED, FieldKind, ValueType, look_up
 from domstat.model import Domain, Figures, Kind, Partial, Record, Stamp, Value, split_key
-from domstat_sinks.sqlite.layout import type_of
+from domstat_sinks.sqlite.heads.layout import type_of
 
 from .histories import START_MS, TEXTS, Found, Series, Tick, naive
 from .tierdata import ROUNDED

@@ -12,9 +12,10 @@ import pytest
 from msgspec.structs import replace
 
 from domstat.model import Batch, Domain, Figures, Kind, Pool, Record, Stamp, Value
-from domstat_sinks.sqlite import connect, merging, schema, upkeep
-from domstat_sinks.sqlite.export import Exporter
-from domstat_sinks.sqlite.sealing import DAY_MS
+from domstat_sinks.sqlite import connect, schema
+from domstat_sinks.sqlite.answers.export import Exporter
+from domstat_sinks.sqlite.keeping import merging, upkeep
+from domstat_sinks.sqlite.keeping.sealing import DAY_MS
 from domstat_sinks.sqlite.writer import Writer
 
 from .conftest import History

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from domstat_sinks.sqlite import bases, schema
-from domstat_sinks.sqlite.bases import Base, Bases
+from domstat_sinks.sqlite import schema
+from domstat_sinks.sqlite.heads import bases
+from domstat_sinks.sqlite.heads.bases import Base, Bases
 
 
 def base(head_id: int, words: int = 1) -> Base:

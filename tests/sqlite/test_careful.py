@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from domstat_sinks.sqlite import careful, merging, roller, sealing, upkeep, writer
-from domstat_sinks.sqlite.days import Days
-from domstat_sinks.sqlite.rollup import HOUR_MS
+from domstat_sinks.sqlite import writer
+from domstat_sinks.sqlite.keeping import merging, sealing, upkeep
+from domstat_sinks.sqlite.rollups import careful, roller
+from domstat_sinks.sqlite.rollups.days import Days
+from domstat_sinks.sqlite.rollups.rollup import HOUR_MS
 from domstat_sinks.sqlite.writer import Writer
 from heard import Log
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domstat_sinks.sqlite.cells import Cell, Sql, payload_of, record_of, rows_on, tree_of, varint
+from domstat_sinks.sqlite.rescue.cells import Cell, Sql, payload_of, record_of, rows_on, tree_of, varint
 
 PAGE = 4_096
 

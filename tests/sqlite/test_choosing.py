@@ -6,7 +6,7 @@ import pytest
 
 from domstat.history import Aggregate, Select
 from domstat.model import Kind
-from domstat_sinks.sqlite.choosing import Choice, Globs, Key, Who, place_of
+from domstat_sinks.sqlite.answers.choosing import Choice, Globs, Key, Who, place_of
 
 GUEST = Who(1, "guest", "u1", None)
 HOST = Who(1, "host", None, None)

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from isal import isal_zlib
 
 from domstat.catalog import ValueType
-from domstat_sinks.sqlite import chunk, codec
-from domstat_sinks.sqlite.chunk import Chunk, Series
-from domstat_sinks.sqlite.headers import Header
-from domstat_sinks.sqlite.row import DamagedError, Words
+from domstat_sinks.sqlite.heads.row import DamagedError, Words
+from domstat_sinks.sqlite.packed import chunk, codec
+from domstat_sinks.sqlite.packed.chunk import Chunk, Series
+from domstat_sinks.sqlite.packed.headers import Header
 
 EXTREMES = [0, 1, 2**63 - 1, 2**63, 2**64 - 1, 0x7FF8_0000_0000_0001, 0xFFF8_0000_0000_0000, 0x7FF0_0000_0000_0000]
 word = st.one_of(st.integers(0, 2**64 - 1), st.integers(0, 40), st.sampled_from(EXTREMES))

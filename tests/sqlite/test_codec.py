@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domstat_sinks.sqlite import codec
-from domstat_sinks.sqlite.row import DamagedError
+from domstat_sinks.sqlite.heads.row import DamagedError
+from domstat_sinks.sqlite.packed import codec
 
 LEVELS = [codec.QUICK_LEVEL, codec.NOISE_LEVEL, codec.DAY_LEVEL]
 number = st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**31) - 1, 2**31), st.integers(-2, 2))

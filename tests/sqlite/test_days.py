@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from domstat_sinks.sqlite import days, merging, sketchblob, upkeep
-from domstat_sinks.sqlite.rollup import DAY_MS
-from domstat_sinks.sqlite.sketch import ERROR
+from domstat_sinks.sqlite.keeping import merging, upkeep
+from domstat_sinks.sqlite.rollups import days, sketchblob
+from domstat_sinks.sqlite.rollups.rollup import DAY_MS
+from domstat_sinks.sqlite.rollups.sketch import ERROR
 from domstat_sinks.sqlite.writer import Writer
 
 from .histories import Tick, naive

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from domstat.catalog import DERIVED
 from domstat.model import key_of, split_key
-from domstat_sinks.sqlite.derived import derive
-from domstat_sinks.sqlite.increments import take
-from domstat_sinks.sqlite.lastknown import LastKnown
-from domstat_sinks.sqlite.rollstats import subject_of
+from domstat_sinks.sqlite.rollups.derived import derive
+from domstat_sinks.sqlite.rollups.increments import take
+from domstat_sinks.sqlite.rollups.lastknown import LastKnown
+from domstat_sinks.sqlite.rollups.rollstats import subject_of
 
 from .histories import Rows, history, naive
 

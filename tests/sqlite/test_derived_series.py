@@ -10,10 +10,10 @@ import pytest
 from domstat.derive import Derivation, derive, derive_host
 from domstat.history import EVER_MS, Select
 from domstat.model import Kind, split_key
-from domstat_sinks.sqlite.choosing import Key, Who
-from domstat_sinks.sqlite.derived_series import RECIPES, derived_of, sources_of
-from domstat_sinks.sqlite.export import Exporter
-from domstat_sinks.sqlite.query import Query
+from domstat_sinks.sqlite.answers.choosing import Key, Who
+from domstat_sinks.sqlite.answers.derived_series import RECIPES, derived_of, sources_of
+from domstat_sinks.sqlite.answers.export import Exporter
+from domstat_sinks.sqlite.answers.query import Query
 
 from .conftest import History
 from .sealings import make_small, write_each

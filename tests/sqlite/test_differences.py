@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domstat_sinks.sqlite.differences import in_unit, in_units, steps_of
+from domstat_sinks.sqlite.packed.differences import in_unit, in_units, steps_of
 
 step = st.integers(-(2**63), 2**63 - 1)
 moving = st.one_of(

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from domstat.catalog import ValueType
 from domstat.model import Kind, Partial, Stamp, moment_within
-from domstat_sinks.sqlite.directory import GROUP, Column, Directory, Index, Member, decode, members_of
-from domstat_sinks.sqlite.row import DamagedError, Extra
+from domstat_sinks.sqlite.heads.row import DamagedError, Extra
+from domstat_sinks.sqlite.packed.directory import GROUP, Column, Directory, Index, Member, decode, members_of
 
 ATTRIBUTES = ("boots", "members", "names", "columns", "extras", "breaks")
 ARRAYS = ("ids", "time_ms", "boot_ns", "boot", "call_ns", "layout_of", "lead")

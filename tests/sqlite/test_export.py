@@ -13,8 +13,11 @@ from msgspec.structs import replace
 
 from domstat.history import HasBatches, HistoryError
 from domstat.model import Batch, Kind, Record, Stamp
-from domstat_sinks.sqlite import SqliteSink, export, merging, sealed, segments
-from domstat_sinks.sqlite.export import Exporter
+from domstat_sinks.sqlite import SqliteSink
+from domstat_sinks.sqlite.answers import export
+from domstat_sinks.sqlite.answers.export import Exporter
+from domstat_sinks.sqlite.keeping import merging
+from domstat_sinks.sqlite.packed import sealed, segments
 from domstat_sinks.sqlite.sink import SqliteSettings
 from records import INTERVAL_MS, TIME_MS, UUID, batch, event_record, gap_record, guest_record, host_record
 

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from domstat.catalog import FieldKind, look_up
 from domstat.history import OnDamaged, Select, Span
 from domstat.model import Batch, Stamp, Value, key_of
-from domstat_sinks.sqlite import steps
-from domstat_sinks.sqlite.choosing import Choice, Key
-from domstat_sinks.sqlite.head_source import HeadSource
-from domstat_sinks.sqlite.row import DamagedError
-from domstat_sinks.sqlite.source import Column, Extent, Wanted
-from domstat_sinks.sqlite.ticks import Boots
+from domstat_sinks.sqlite.answers import steps
+from domstat_sinks.sqlite.answers.choosing import Choice, Key
+from domstat_sinks.sqlite.answers.head_source import HeadSource
+from domstat_sinks.sqlite.answers.source import Column, Extent, Wanted
+from domstat_sinks.sqlite.answers.ticks import Boots
+from domstat_sinks.sqlite.heads.row import DamagedError
 from records import guest_record, host_record
 
 from .conftest import History
@@ -77,7 +77,7 @@ def test_rates_equal_the_streams_to_the_last_bit(make_history: Callable[[], Hist
 def test_nobody_looks_record_by_record_at_a_guest_to_whom_nothing_happens(
     history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("domstat_sinks.sqlite.head_source.Store", lambda connection: None)
+    monkeypatch.setattr("domstat_sinks.sqlite.answers.head_source.Store", lambda connection: None)
     for i in range(4):
         more = [{"cpu.time": 1}] * (i % 2)  # somebody else who comes and goes: other layouts
         history.write(tick(i, {"cpu.time": i * i * 10**9}, *more))

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domstat.catalog import ValueType
-from domstat_sinks.sqlite.headers import NUMBERS, TYPES, Header, Headers, keys_of, summarise, words_of
-from domstat_sinks.sqlite.row import Words
+from domstat_sinks.sqlite.heads.row import Words
+from domstat_sinks.sqlite.packed.headers import NUMBERS, TYPES, Header, Headers, keys_of, summarise, words_of
 
 word = st.integers(0, 2**64 - 1)
 

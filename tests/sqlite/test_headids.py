@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from domstat_sinks.sqlite import schema
-from domstat_sinks.sqlite.headids import HeadIds
+from domstat_sinks.sqlite.heads.headids import HeadIds
 
 
 def test_a_number_is_above_all_that_rows_segments_and_streams_know_of(tmp_path: Path) -> None:

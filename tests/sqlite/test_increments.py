@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from domstat.model import Domain, Kind, Record, Stamp, Value, moment_within
 from domstat.model import Figures as Made
-from domstat_sinks.sqlite.increments import Run, Taken, moments, take
-from domstat_sinks.sqlite.recipes import COUNTERS
+from domstat_sinks.sqlite.rollups.increments import Run, Taken, moments, take
+from domstat_sinks.sqlite.rollups.recipes import COUNTERS
 
 from .histories import START_MS, Rows, Tick, history, stamps_of
 

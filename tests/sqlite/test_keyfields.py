@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from domstat.catalog import DERIVED, FIELDS
 from domstat.model import split_key, whole_device
-from domstat_sinks.sqlite.derived import derive
-from domstat_sinks.sqlite.increments import take
-from domstat_sinks.sqlite.keyfields import KEY_FIELDS, find_keyed, key_values
-from domstat_sinks.sqlite.lastknown import LastKnown
-from domstat_sinks.sqlite.rollstats import subject_of
+from domstat_sinks.sqlite.rollups.derived import derive
+from domstat_sinks.sqlite.rollups.increments import take
+from domstat_sinks.sqlite.rollups.keyfields import KEY_FIELDS, find_keyed, key_values
+from domstat_sinks.sqlite.rollups.lastknown import LastKnown
+from domstat_sinks.sqlite.rollups.rollstats import subject_of
 
 from .histories import Rows, Series, history, naive
 

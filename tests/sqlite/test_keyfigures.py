@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from domstat_sinks.sqlite.keyfigures import BLOCK, Figures, encode, sketches_of, total
-from domstat_sinks.sqlite.row import DamagedError
-from domstat_sinks.sqlite.sketch import sketch
-from domstat_sinks.sqlite.sketchblob import decode
+from domstat_sinks.sqlite.heads.row import DamagedError
+from domstat_sinks.sqlite.rollups.keyfigures import BLOCK, Figures, encode, sketches_of, total
+from domstat_sinks.sqlite.rollups.sketch import sketch
+from domstat_sinks.sqlite.rollups.sketchblob import decode
 
 
 def figures(seed: int) -> Figures:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from domstat_sinks.sqlite import lastknown
-from domstat_sinks.sqlite.increments import take
-from domstat_sinks.sqlite.lastknown import LastKnown, cut_runs
-from domstat_sinks.sqlite.rollstats import Subject
+from domstat_sinks.sqlite.rollups import lastknown
+from domstat_sinks.sqlite.rollups.increments import take
+from domstat_sinks.sqlite.rollups.lastknown import LastKnown, cut_runs
+from domstat_sinks.sqlite.rollups.rollstats import Subject
 
 from .histories import Rows, history
 

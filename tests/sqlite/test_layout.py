@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from domstat.catalog import ValueType
 from domstat.model import Value
-from domstat_sinks.sqlite.layout import Shapes, type_of, value_of
+from domstat_sinks.sqlite.heads.layout import Shapes, type_of, value_of
 from records import guest_record
 
 

@@ -11,11 +11,11 @@ import pytest
 from msgspec.structs import replace
 
 from domstat.model import Partial, Value
-from domstat_sinks.sqlite import merging
-from domstat_sinks.sqlite.merging import Level, Merging, due
-from domstat_sinks.sqlite.row import DamagedError
-from domstat_sinks.sqlite.sealing import DAY_MS
-from domstat_sinks.sqlite.segments import Segments
+from domstat_sinks.sqlite.heads.row import DamagedError
+from domstat_sinks.sqlite.keeping import merging
+from domstat_sinks.sqlite.keeping.merging import Level, Merging, due
+from domstat_sinks.sqlite.keeping.sealing import DAY_MS
+from domstat_sinks.sqlite.packed.segments import Segments
 
 from .conftest import History
 from .sealings import (

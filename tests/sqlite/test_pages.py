@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from domstat_sinks.sqlite.pages import Forest, Pages
+from domstat_sinks.sqlite.rescue.pages import Forest, Pages
 
 PAGE = 4_096
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domstat.history import EVER_MS, Span
-from domstat_sinks.sqlite.plan import Piece, Stock, Use, pieces
+from domstat_sinks.sqlite.answers.plan import Piece, Stock, Use, pieces
 
 MINUTE = 60_000
 FIVE, HOUR = 5 * MINUTE, 60 * MINUTE

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domstat.catalog import FieldKind, look_up
-from domstat_sinks.sqlite.prediction import PREDICTED, predict
+from domstat_sinks.sqlite.packed.prediction import PREDICTED, predict
 
 WORDS = st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)), max_size=20)
 

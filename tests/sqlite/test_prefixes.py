@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domstat_sinks.sqlite.prefixes import CUMULATIVE_EVERY_DAYS, Term, terms
+from domstat_sinks.sqlite.rollups.prefixes import CUMULATIVE_EVERY_DAYS, Term, terms
 
 YEAR = list(range(0, 400, CUMULATIVE_EVERY_DAYS))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from domstat.model import Batch, Stamp
-from domstat_sinks.sqlite import merging, upkeep
-from domstat_sinks.sqlite.slices import LEADS_MAX
+from domstat_sinks.sqlite.keeping import merging, upkeep
+from domstat_sinks.sqlite.packed.slices import LEADS_MAX
 from records import TIME_MS, guest_record
 
 from .conftest import History

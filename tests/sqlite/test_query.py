@@ -23,7 +23,8 @@ from domstat.history import (
     StoredField,
 )
 from domstat.model import Batch, Kind, Record, Stamp
-from domstat_sinks.sqlite import SqliteSink, query, reading
+from domstat_sinks.sqlite import SqliteSink
+from domstat_sinks.sqlite.answers import query, reading
 from domstat_sinks.sqlite.reader import SqlHistory
 from domstat_sinks.sqlite.sink import SqliteSettings
 from records import agent_record, event_record, gap_record, guest_record, host_record, pool_record

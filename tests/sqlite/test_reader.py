@@ -10,7 +10,8 @@ import pytest
 
 from domstat.history import HistoryError, Span
 from domstat.model import Batch, Stamp
-from domstat_sinks.sqlite import SqliteSink, connect, register, upkeep
+from domstat_sinks.sqlite import SqliteSink, connect, register
+from domstat_sinks.sqlite.keeping import upkeep
 from domstat_sinks.sqlite.sink import SqliteSettings
 from questions import queries
 from records import (

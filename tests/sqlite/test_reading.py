@@ -14,12 +14,14 @@ import pytest
 from domstat.derive import Derivation, derive, derive_host
 from domstat.history import EVER_MS, Aggregate, HistoryError, Quantiles, Select, Series, Span
 from domstat.model import Batch, Domain, Figures, Kind, Record, Stamp, Value, split_key
-from domstat_sinks.sqlite import connect, merging, schema, streams, upkeep
-from domstat_sinks.sqlite.export import Exporter
-from domstat_sinks.sqlite.query import Query
-from domstat_sinks.sqlite.rollup import HOUR_MS
-from domstat_sinks.sqlite.sealing import retire
-from domstat_sinks.sqlite.sketched import OF_RATES, OF_VALUES
+from domstat_sinks.sqlite import connect, schema
+from domstat_sinks.sqlite.answers import streams
+from domstat_sinks.sqlite.answers.export import Exporter
+from domstat_sinks.sqlite.answers.query import Query
+from domstat_sinks.sqlite.answers.sketched import OF_RATES, OF_VALUES
+from domstat_sinks.sqlite.keeping import merging, upkeep
+from domstat_sinks.sqlite.keeping.sealing import retire
+from domstat_sinks.sqlite.rollups.rollup import HOUR_MS
 from domstat_sinks.sqlite.writer import Writer
 
 MINUTE_MS = 60_000
@@ -74,7 +76,8 @@ def about(kind: Kind, time_ms: int, params: dict[str, Any], **more: Any) -> Reco
 
 @pytest.fixture(scope="module")
 def ticks() -> list[Batch]:
-    chance, counters = random.Random(3), defaultdict(lambda: defaultdict(int))
+    chance = random.Random(3)
+    counters: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     return [tick(number, chance, counters) for number in range(COUNT)]
 
 
@@ -212,9 +215,10 @@ def test_derived_series_of_ticks_are_those_of_the_stream(asked: Query, path: Pat
                 made = derive_host(record.params, record.rates)
             else:
                 made = derive(Derivation(tuple(record.params)), record.params, record.rates, record.time_ms)
-            for key, value in made.items():
-                if key != "memory.age":
-                    wanted[record.domain.uuid if record.domain else None, *split_key(key)].append(value)
+            uuid = record.domain.uuid if record.domain else None
+            for name, value in made.items():
+                if name != "memory.age":
+                    wanted[uuid, *split_key(name)].append(value)
     connection.close()
     assert found.keys() == wanted.keys()
     for key, series in found.items():

@@ -16,10 +16,12 @@ import pytest
 from domstat.history import HasRecovery, HistoryError, Recovered
 from domstat.model import Batch, Record, Stamp, Value, split_key
 from domstat.sink import SinkContext
-from domstat_sinks.sqlite import SqliteSink, connect, merging, recovery, upkeep
-from domstat_sinks.sqlite.export import Exporter
+from domstat_sinks.sqlite import SqliteSink, connect
+from domstat_sinks.sqlite.answers.export import Exporter
+from domstat_sinks.sqlite.keeping import merging, upkeep
+from domstat_sinks.sqlite.rescue import recovery
+from domstat_sinks.sqlite.rescue.verification import verify
 from domstat_sinks.sqlite.sink import SqliteSettings
-from domstat_sinks.sqlite.verification import verify
 from heard import Log
 from records import TIME_MS, event_record, gap_record, guest_record, host_record, pool_record
 

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from domstat.model import Batch, Domain, Figures, Kind, Record, Stamp
-from domstat_sinks.sqlite import connect, merging, retention, upkeep
+from domstat_sinks.sqlite import connect
 from domstat_sinks.sqlite import writer as writer_module
-from domstat_sinks.sqlite.retention import Bounds
+from domstat_sinks.sqlite.keeping import merging, retention, upkeep
+from domstat_sinks.sqlite.keeping.retention import Bounds
 from domstat_sinks.sqlite.writer import Writer
 from heard import Log
 from records import TIME_MS, guest_record

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from domstat.model import Stamp
-from domstat_sinks.sqlite import merging, roller, sealing, upkeep, writer
-from domstat_sinks.sqlite.rollup import HOUR_MS
+from domstat_sinks.sqlite import writer
+from domstat_sinks.sqlite.keeping import merging, sealing, upkeep
+from domstat_sinks.sqlite.rollups import roller
+from domstat_sinks.sqlite.rollups.rollup import HOUR_MS
 from domstat_sinks.sqlite.writer import Writer
 from heard import Log
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from domstat_sinks.sqlite.keyfields import KEY_FIELDS, find_keyed
-from domstat_sinks.sqlite.lastknown import LastKnown
-from domstat_sinks.sqlite.rolling import Rolled, roll
-from domstat_sinks.sqlite.rollup import FIVE_MINUTES_MS, HOUR_MS, merge
-from domstat_sinks.sqlite.sketch import ERROR, quantile
-from domstat_sinks.sqlite.sketch import merge as merge_sketches
+from domstat_sinks.sqlite.rollups.keyfields import KEY_FIELDS, find_keyed
+from domstat_sinks.sqlite.rollups.lastknown import LastKnown
+from domstat_sinks.sqlite.rollups.rolling import Rolled, roll
+from domstat_sinks.sqlite.rollups.rollup import FIVE_MINUTES_MS, HOUR_MS, merge
+from domstat_sinks.sqlite.rollups.sketch import ERROR, quantile
+from domstat_sinks.sqlite.rollups.sketch import merge as merge_sketches
 
 from .histories import Rows, Tick, by_key, history, naive, rolled
 

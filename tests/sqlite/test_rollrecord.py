@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from domstat.catalog import DERIVED
 from domstat.model import Value, key_of, split_key
-from domstat_sinks.sqlite.layout import Entry, value_of
-from domstat_sinks.sqlite.rollparams import read_params
-from domstat_sinks.sqlite.rollrecord import Form, Row, moving_fields, rounded
-from domstat_sinks.sqlite.rollstats import Rollup, unite
-from domstat_sinks.sqlite.rollup import FIVE_MINUTES_MS, HOUR_MS, merge
+from domstat_sinks.sqlite.heads.layout import Entry, value_of
+from domstat_sinks.sqlite.rollups.rollrecord import Form, Row, moving_fields, rounded
+from domstat_sinks.sqlite.rollups.rollstats import Rollup, unite
+from domstat_sinks.sqlite.rollups.rollup import FIVE_MINUTES_MS, HOUR_MS, merge
 
 from .histories import TEXTS, by_key, history, rolled
+from .rollparams import read_params
 
 NAMES = {number: text for text, number in TEXTS.items()}
 ROUNDED = 2**-11

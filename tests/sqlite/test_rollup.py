@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domstat_sinks.sqlite.rollstats import Subject, nothing_of
-from domstat_sinks.sqlite.rollup import DAY_MS, FIVE_MINUTES_MS, HOUR_MS, merge
+from domstat_sinks.sqlite.rollups.rollstats import Subject, nothing_of
+from domstat_sinks.sqlite.rollups.rollup import DAY_MS, FIVE_MINUTES_MS, HOUR_MS, merge
 
 from .histories import TEXTS, Found, Series, by_key, history, naive, rolled
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domstat.model import Partial
-from domstat_sinks.sqlite import row
+from domstat_sinks.sqlite.heads import row
 
 words = st.integers(0, 2**64 - 1)
 

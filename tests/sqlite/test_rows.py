@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from domstat.model import Batch, Pool, Record, Stamp
-from domstat_sinks.sqlite import rows
-from domstat_sinks.sqlite.rows import LEAST_KEPT, Rows
+from domstat_sinks.sqlite.heads import rows
+from domstat_sinks.sqlite.heads.rows import LEAST_KEPT, Rows
 from records import agent_record, batch, guest_record, host_record, pool_record
 
 from .conftest import History

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from domstat.model import Figures
-from domstat_sinks.sqlite import sealed
-from domstat_sinks.sqlite.row import DamagedError
-from domstat_sinks.sqlite.sealed import SealedTick, SealedTicks
-from domstat_sinks.sqlite.sealing import DAY_MS
+from domstat_sinks.sqlite.heads.row import DamagedError
+from domstat_sinks.sqlite.keeping.sealing import DAY_MS
+from domstat_sinks.sqlite.packed import sealed
+from domstat_sinks.sqlite.packed.sealed import SealedTick, SealedTicks
 
 from .conftest import History
 from .sealings import EVER_MS, at_ms, lives, make_small, query, steady, write_each

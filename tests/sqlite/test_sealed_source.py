@@ -12,13 +12,13 @@ from msgspec.structs import replace
 
 from domstat.history import Aggregate, Select, Span
 from domstat.model import Batch, Domain, Figures, Kind, Partial, Record, Stamp, Value
-from domstat_sinks.sqlite import asked as meant
-from domstat_sinks.sqlite import reading as reads
-from domstat_sinks.sqlite import streams
-from domstat_sinks.sqlite.chunk import Chunk
-from domstat_sinks.sqlite.query import Query
-from domstat_sinks.sqlite.row import DamagedError
-from domstat_sinks.sqlite.segments import Segments
+from domstat_sinks.sqlite.answers import asked as meant
+from domstat_sinks.sqlite.answers import reading as reads
+from domstat_sinks.sqlite.answers import streams
+from domstat_sinks.sqlite.answers.query import Query
+from domstat_sinks.sqlite.heads.row import DamagedError
+from domstat_sinks.sqlite.packed.chunk import Chunk
+from domstat_sinks.sqlite.packed.segments import Segments
 from records import event_record, gap_record
 
 from .conftest import History

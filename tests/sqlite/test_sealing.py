@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from domstat.model import Partial
-from domstat_sinks.sqlite import merging, sealing, upkeep
-from domstat_sinks.sqlite.sealing import followed
+from domstat_sinks.sqlite.keeping import merging, sealing, upkeep
+from domstat_sinks.sqlite.keeping.sealing import followed
 
 from .conftest import History
 from .sealings import (

@@ -10,9 +10,10 @@ from collections.abc import Callable
 import pytest
 
 from domstat.model import Batch, Value
-from domstat_sinks.sqlite import merging, segments
-from domstat_sinks.sqlite.row import DamagedError
-from domstat_sinks.sqlite.segments import Segments
+from domstat_sinks.sqlite.heads.row import DamagedError
+from domstat_sinks.sqlite.keeping import merging
+from domstat_sinks.sqlite.packed import segments
+from domstat_sinks.sqlite.packed.segments import Segments
 
 from .conftest import History
 from .sealings import (

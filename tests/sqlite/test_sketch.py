@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domstat_sinks.sqlite.sketch import (
+from domstat_sinks.sqlite.rollups.sketch import (
     BIN_FIRST,
     BIN_LAST,
     ERROR,

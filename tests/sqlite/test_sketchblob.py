@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domstat_sinks.sqlite.prefixes import terms
-from domstat_sinks.sqlite.row import DamagedError
-from domstat_sinks.sqlite.sketch import ERROR, Sketches, merge, nothing, quantile, sketch
-from domstat_sinks.sqlite.sketchblob import decode, encode, open_blob, total
+from domstat_sinks.sqlite.heads.row import DamagedError
+from domstat_sinks.sqlite.rollups.prefixes import terms
+from domstat_sinks.sqlite.rollups.sketch import ERROR, Sketches, merge, nothing, quantile, sketch
+from domstat_sinks.sqlite.rollups.sketchblob import decode, encode, open_blob, total
 
 
 def some(seed: int, series: int = 20, ticks: int = 60) -> Sketches:

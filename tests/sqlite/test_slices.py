@@ -9,13 +9,13 @@ import pytest
 from msgspec.structs import replace
 
 from domstat.model import Batch, Partial, Record, Value
-from domstat_sinks.sqlite import merging
-from domstat_sinks.sqlite.directory import EVERYTHING
-from domstat_sinks.sqlite.numbers import Numbers
-from domstat_sinks.sqlite.rows import Rows
-from domstat_sinks.sqlite.sealing import Known
-from domstat_sinks.sqlite.segments import Segments
-from domstat_sinks.sqlite.slices import Skeleton
+from domstat_sinks.sqlite.heads.numbers import Numbers
+from domstat_sinks.sqlite.heads.rows import Rows
+from domstat_sinks.sqlite.keeping import merging
+from domstat_sinks.sqlite.keeping.sealing import Known
+from domstat_sinks.sqlite.packed.directory import EVERYTHING
+from domstat_sinks.sqlite.packed.segments import Segments
+from domstat_sinks.sqlite.packed.slices import Skeleton
 
 from .conftest import History
 from .sealings import (

@@ -7,8 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from domstat.catalog import ValueType
-from domstat_sinks.sqlite.source import NOWHERE, Values, chained, joined, typed
-from domstat_sinks.sqlite.ticks import Joiner
+from domstat_sinks.sqlite.answers.source import NOWHERE, Values, chained, joined, typed
+from domstat_sinks.sqlite.answers.ticks import Joiner
 
 from .test_steps import column
 

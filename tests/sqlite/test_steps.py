@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domstat.history import Aggregate, Span
-from domstat_sinks.sqlite import steps
-from domstat_sinks.sqlite.choosing import Key, Who
-from domstat_sinks.sqlite.source import Column
-from domstat_sinks.sqlite.steps import Increases, Samples, Stepper
+from domstat_sinks.sqlite.answers import steps
+from domstat_sinks.sqlite.answers.choosing import Key, Who
+from domstat_sinks.sqlite.answers.source import Column
+from domstat_sinks.sqlite.answers.steps import Increases, Samples, Stepper
 
 from .test_ticks import ticks
 

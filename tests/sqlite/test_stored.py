@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from domstat.model import Batch, Domain, Figures, Kind, Moment, Partial, Pool, Record, Stamp, key_of, moment_within
 from domstat.rates import Baseline, Breaks, Shape, advance
-from domstat_sinks.sqlite import rows
-from domstat_sinks.sqlite.stored import Store
+from domstat_sinks.sqlite.heads import rows
+from domstat_sinks.sqlite.heads.stored import Store
 
 from .conftest import History
 

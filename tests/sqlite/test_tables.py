@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from domstat_sinks.sqlite import schema
-from domstat_sinks.sqlite.tables import Table, known_by, tables_of
+from domstat_sinks.sqlite.rescue.tables import Table, known_by, tables_of
 
 
 @pytest.fixture

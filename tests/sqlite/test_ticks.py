@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from domstat.model import Stamp, moment_within
-from domstat_sinks.sqlite import ticks as module
-from domstat_sinks.sqlite.ticks import Boots, Joiner, Ticks, covered_ms
+from domstat_sinks.sqlite.answers import ticks as module
+from domstat_sinks.sqlite.answers.ticks import Boots, Joiner, Ticks, covered_ms
 
 MS = 1_000_000
 CALL_NS = 10 * MS

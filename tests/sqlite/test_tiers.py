@@ -12,10 +12,12 @@ import pytest
 
 from domstat.history import Span
 from domstat.model import key_of, split_key
-from domstat_sinks.sqlite import connect, days, merging, tiers, upkeep
-from domstat_sinks.sqlite.ranges import quantiles
-from domstat_sinks.sqlite.rollup import DAY_MS, HOUR_MS
-from domstat_sinks.sqlite.sketch import ERROR
+from domstat_sinks.sqlite import connect
+from domstat_sinks.sqlite.keeping import merging, upkeep
+from domstat_sinks.sqlite.rollups import days, tiers
+from domstat_sinks.sqlite.rollups.ranges import quantiles
+from domstat_sinks.sqlite.rollups.rollup import DAY_MS, HOUR_MS
+from domstat_sinks.sqlite.rollups.sketch import ERROR
 from domstat_sinks.sqlite.writer import Writer
 
 from .histories import Found, Tick, naive

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from domstat_sinks.sqlite.keyfields import find_keyed
-from domstat_sinks.sqlite.lastknown import LastKnown
-from domstat_sinks.sqlite.rolling import roll
-from domstat_sinks.sqlite.rollup import FIVE_MINUTES_MS, HOUR_MS, merge
-from domstat_sinks.sqlite.unfinished import Finished, Unfinished, together
+from domstat_sinks.sqlite.rollups.keyfields import find_keyed
+from domstat_sinks.sqlite.rollups.lastknown import LastKnown
+from domstat_sinks.sqlite.rollups.rolling import roll
+from domstat_sinks.sqlite.rollups.rollup import FIVE_MINUTES_MS, HOUR_MS, merge
+from domstat_sinks.sqlite.rollups.unfinished import Finished, Unfinished, together
 
 from .histories import START_MS, Rows, Tick, by_key, history, rolled
 

@@ -8,7 +8,7 @@ import pytest
 
 from domstat.history import Span
 from domstat.model import Value
-from domstat_sinks.sqlite.unrolled import Unrolled
+from domstat_sinks.sqlite.packed.unrolled import Unrolled
 
 from .conftest import History
 from .sealings import at_ms, guest, levels, make_small, query, tick, with_params, write_each

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from domstat.sink import Retry
-from domstat_sinks.sqlite import SqliteSink, occurrences, schema
+from domstat_sinks.sqlite import SqliteSink, schema
+from domstat_sinks.sqlite.heads import occurrences
 from domstat_sinks.sqlite.sink import SqliteSettings
 from domstat_sinks.sqlite.upgrade import upgrade
 from records import HOST, TIME_MS, UUID, batch, event_record, guest_record, host_record

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from domstat.model import Batch
-from domstat_sinks.sqlite import connect, merging, upkeep, writer
-from domstat_sinks.sqlite.sealing import DAY_MS, Sealing
+from domstat_sinks.sqlite import connect, writer
+from domstat_sinks.sqlite.keeping import merging, upkeep
+from domstat_sinks.sqlite.keeping.sealing import DAY_MS, Sealing
 
 from .conftest import History
 from .sealings import (

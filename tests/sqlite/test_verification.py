@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from domstat_sinks.sqlite import merging, upkeep
-from domstat_sinks.sqlite.rollup import DAY_MS
-from domstat_sinks.sqlite.verification import verify
+from domstat_sinks.sqlite.keeping import merging, upkeep
+from domstat_sinks.sqlite.rescue.verification import verify
+from domstat_sinks.sqlite.rollups.rollup import DAY_MS
 from domstat_sinks.sqlite.writer import Writer
 
 from .conftest import History

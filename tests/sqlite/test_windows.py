@@ -9,10 +9,10 @@ import pytest
 
 from domstat.catalog import ValueType
 from domstat.history import Span
-from domstat_sinks.sqlite.choosing import Key, Who
-from domstat_sinks.sqlite.directory import EVERYTHING, Column, Directory, Member
-from domstat_sinks.sqlite.ticks import Boots
-from domstat_sinks.sqlite.windows import Plain, Roster, Window, places_of
+from domstat_sinks.sqlite.answers.choosing import Key, Who
+from domstat_sinks.sqlite.answers.ticks import Boots
+from domstat_sinks.sqlite.answers.windows import Plain, Roster, Window, places_of
+from domstat_sinks.sqlite.packed.directory import EVERYTHING, Column, Directory, Member
 
 CPU = Column(7, None, ValueType.U64)
 A, B, C = (Who(3, "guest", uuid, None) for uuid in "abc")

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domstat.model import Batch, Partial, Record, Stamp, Value, key_of, stamp_of
-from domstat_sinks.sqlite import schema, sealing
-from domstat_sinks.sqlite.stored import Store
+from domstat_sinks.sqlite import schema
+from domstat_sinks.sqlite.heads.stored import Store
+from domstat_sinks.sqlite.keeping import sealing
 from records import (
     TIME_MS,
     UUID,

@@ -13,14 +13,14 @@ from msgspec.structs import replace
 
 from domstat.catalog import DERIVED
 from domstat.model import Batch, Figures, Record, split_key
-from domstat_sinks.sqlite.layout import entry_of
-from domstat_sinks.sqlite.rollparams import read_params
-from domstat_sinks.sqlite.rollstats import Rollup, Subject
-from domstat_sinks.sqlite.rollup import FIVE_MINUTES_MS, HOUR_MS, merge
-from domstat_sinks.sqlite.sealed import SealedTicks
-from domstat_sinks.sqlite.stored import Store
+from domstat_sinks.sqlite.heads.layout import entry_of
+from domstat_sinks.sqlite.heads.stored import Store
+from domstat_sinks.sqlite.packed.sealed import SealedTicks
+from domstat_sinks.sqlite.rollups.rollstats import Rollup, Subject
+from domstat_sinks.sqlite.rollups.rollup import FIVE_MINUTES_MS, HOUR_MS, merge
 
 from .histories import TEXTS, Found, Series, Tick, by_key, history, naive
+from .rollparams import read_params
 
 WIDTHS = {1: FIVE_MINUTES_MS, 2: HOUR_MS}
 ROUNDED = 2**-10

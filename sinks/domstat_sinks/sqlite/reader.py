@@ -12,15 +12,17 @@ from urllib.parse import quote
 from domstat import history
 from domstat.history import Answer, HistoryError
 from domstat.model import Batch, Value
-from domstat_sinks.sqlite import info, row, schema, snapshot, upgrade
-from domstat_sinks.sqlite.bucketviews import BucketViews
-from domstat_sinks.sqlite.export import Exporter
-from domstat_sinks.sqlite.layout import I64_MAX
-from domstat_sinks.sqlite.query import Query
+from domstat_sinks.sqlite import schema, snapshot, upgrade
+from domstat_sinks.sqlite.answers import info
+from domstat_sinks.sqlite.answers.export import Exporter
+from domstat_sinks.sqlite.answers.query import Query
+from domstat_sinks.sqlite.heads import row
+from domstat_sinks.sqlite.heads.layout import I64_MAX
+from domstat_sinks.sqlite.heads.stored import Store
+from domstat_sinks.sqlite.packed.unrolled import Unrolled
+from domstat_sinks.sqlite.rescue.verification import verify
+from domstat_sinks.sqlite.rollups.bucketviews import BucketViews
 from domstat_sinks.sqlite.sharing import explained
-from domstat_sinks.sqlite.stored import Store
-from domstat_sinks.sqlite.unrolled import Unrolled
-from domstat_sinks.sqlite.verification import verify
 
 BUSY_TIMEOUT_S = 5.0
 """Readers wait for nobody in WAL mode, except for a moment while the writer folds its WAL at a clean stop."""

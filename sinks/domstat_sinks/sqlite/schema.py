@@ -5,17 +5,18 @@ its *layout* says. A layout names, per record, its kind, its uuid or name, its i
 names, per column, field, device and type. Both are shared by all the ticks that look alike, so that a tick costs its
 values and nothing else. What is missing from a record is missing from its shape.
 
-*The blob* (:mod:`.row`) is compressed and carries a checksum. Its values are differences to those of a *base* row of
-the same stream and layout, at most ``KEYFRAME_EVERY`` such rows before it, or plain if it is itself such a base: so
+*The blob* (:mod:`.heads.row`) is compressed and carries a checksum. Its values are differences to those of a *base* row
+of the same stream and layout, at most ``KEYFRAME_EVERY`` such rows before it, or plain if it is itself such a base: so
 any row needs at most one other to be read, and a damaged row takes no other with it unless it is a base. A large host's
 tick comes in chunks, each a row with a stamp and a layout of its own; between them lie those of the others.
 
-*Segments.* Head rows are the newest ticks only. Every few minutes those of a stream are *sealed* (:mod:`.sealing`): a
-row of ``segment``, whose *directory* says which ticks it has and whose values they are, and for each field and 64 of
-its members a ``chunk`` with their series. The stream's ``sealed`` is the last tick that is; a head row up to it is only
-there because the next ones follow on from it. Segments of minutes are merged to hours and these to days. A chunk whose
-segment is not there is nobody's, and its segment is in ``doomed``. ``segment_member`` says for SQL what directories
-say: whose series there are. A head row that could not be read when its turn came is in ``damaged``.
+*Segments.* Head rows are the newest ticks only. Every few minutes those of a stream are *sealed*
+(:mod:`.keeping.sealing`): a row of ``segment``, whose *directory* says which ticks it has and whose values they are,
+and for each field and 64 of its members a ``chunk`` with their series. The stream's ``sealed`` is the last tick that
+is; a head row up to it is only there because the next ones follow on from it. Segments of minutes are merged to hours
+and these to days. A chunk whose segment is not there is nobody's, and its segment is in ``doomed``. ``segment_member``
+says for SQL what directories say: whose series there are. A head row that could not be read when its turn came is in
+``damaged``.
 
 *Types.* ``i64``, ``u64``, ``f64``, ``bool``, and ``text``, a reference into the table ``text``. Values above 2^63-1,
 which SQLite's integers cannot hold, come out of the views as text, all digits there.
@@ -30,8 +31,9 @@ so that a batch that comes again replaces itself; every commit is durable (WAL, 
 
 *Tiers.* What the ticks of five minutes and of an hour come to are ticks of streams of their own, whose *tier* is 1 and
 2, and which are sealed and merged in the same way; a bucket's ``time_ms`` is when it begins, its ``boot_ns`` the number
-of the last tick in it, and its fields are those of :mod:`.rollrecord`. Ticks that come for a bucket later make a
-further row, a millisecond on. Which buckets are open says ``rolled``. Days and sketches are rows (:mod:`.days`).
+of the last tick in it, and its fields are those of :mod:`.rollups.rollrecord`. Ticks that come for a bucket later make
+a further row, a millisecond on. Which buckets are open says ``rolled``. Days and sketches are rows
+(:mod:`.rollups.days`).
 
 *Boots.* ``boot_id`` is empty for a tick of which only the wall time is known, since it was read from JSON lines: rates
 to and from it are by wall time, and any tick of its stream that comes with the same time is taken for it.
@@ -228,7 +230,7 @@ CREATE TABLE sketch_sum (
     UNIQUE (stream, field, block, day)
 );
 """
-"""Guests, their days, and what these are made of (:mod:`.days`); ``sketch_sum`` is of all days before its day.
+"""Guests, their days, and what these are made of (:mod:`.rollups.days`); ``sketch_sum`` is of all days before its day.
 
 Several rows of one hour, some of them milliseconds later, add up."""
 
@@ -411,7 +413,7 @@ def chunks_of(segment: int) -> tuple[int, int]:
 
 
 NEW_PRAGMAS = "PRAGMA auto_vacuum = INCREMENTAL;"
-"""What only a file that has nothing in it yet takes: free pages can be given back (:mod:`.retention`)."""
+"""What only a file that has nothing in it yet takes: free pages can be given back (:mod:`.keeping.retention`)."""
 
 OPEN_PRAGMAS = """
 PRAGMA journal_mode = WAL;

@@ -20,7 +20,7 @@ from domstat.mounts import network_file_system
 from domstat.settings import Retention, Size
 from domstat.sink import Fatal, Reject, Retry, SinkContext
 from domstat_sinks.sqlite import reader, sharing, writer
-from domstat_sinks.sqlite.retention import Bounds
+from domstat_sinks.sqlite.keeping.retention import Bounds
 
 _DAY_S = 86_400
 
@@ -104,7 +104,7 @@ class SqliteSink:
     @staticmethod
     def recover(source: Path, target: Path, on_lost: Callable[[str], None]) -> Recovered:
         """Save what a damaged file still holds. Raises HistoryError."""
-        from domstat_sinks.sqlite import recovery  # which an agent never needs
+        from domstat_sinks.sqlite.rescue import recovery  # which an agent never needs
 
         return recovery.recover(source, target, on_lost)
 

@@ -1,7 +1,7 @@
 """Files of earlier versions: brought up to date for whoever writes, dressed up for whoever only reads.
 
-Version 1 kept events and gaps in the blobs of head rows, as the last part of :class:`.row.Body`; whoever reads such a
-blob today passes over them.
+Version 1 kept events and gaps in the blobs of head rows, as the last part of :class:`.heads.row.Body`; whoever reads
+such a blob today passes over them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import msgspec
 from msgspec import Struct
 
 from domstat.model import Domain, Event, Gap
-from domstat_sinks.sqlite import occurrences, row, schema
+from domstat_sinks.sqlite import schema
+from domstat_sinks.sqlite.heads import occurrences, row
 
 _FROM_1_TO_2 = f"""
 DROP INDEX layout_record_uuid;

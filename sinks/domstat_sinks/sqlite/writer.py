@@ -19,18 +19,19 @@ import numpy as np
 from msgspec import Struct
 
 from domstat.model import Batch, Record, Stamp
-from domstat_sinks.sqlite import occurrences, row, schema
-from domstat_sinks.sqlite.bases import Base, Bases
-from domstat_sinks.sqlite.headids import HeadIds
-from domstat_sinks.sqlite.layout import Shape, Shapes, entry_of
-from domstat_sinks.sqlite.numbers import Numbers
-from domstat_sinks.sqlite.retention import Bounds
-from domstat_sinks.sqlite.rows import Rows, Subject, keep
-from domstat_sinks.sqlite.segments import Segments
+from domstat_sinks.sqlite import schema
+from domstat_sinks.sqlite.heads import occurrences, row
+from domstat_sinks.sqlite.heads.bases import Base, Bases
+from domstat_sinks.sqlite.heads.headids import HeadIds
+from domstat_sinks.sqlite.heads.layout import Shape, Shapes, entry_of
+from domstat_sinks.sqlite.heads.numbers import Numbers
+from domstat_sinks.sqlite.heads.rows import Rows, Subject, keep
+from domstat_sinks.sqlite.heads.stored import Store
+from domstat_sinks.sqlite.keeping.retention import Bounds
+from domstat_sinks.sqlite.keeping.upkeep import Upkeep
+from domstat_sinks.sqlite.packed.segments import Segments
 from domstat_sinks.sqlite.sharing import kept_beside
-from domstat_sinks.sqlite.stored import Store
 from domstat_sinks.sqlite.upgrade import upgrade
-from domstat_sinks.sqlite.upkeep import Upkeep
 
 BUSY_TIMEOUT_S = 1.0
 """Nobody else writes, but a checkpoint may wait for a reader's last page."""

@@ -1,0 +1,1 @@
+"""The contract :mod:`domstat.history`, answered from ticks, sealed or not, and from roll-ups."""

@@ -1,0 +1,194 @@
+"""Whose a segment's series are, and what a segment has in a span of time. Pure.
+
+A *subject* (:class:`.choosing.Who`) may be several members of a segment: a guest is one for each incarnation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+from msgspec import Struct
+
+from domstat.catalog import ValueType
+from domstat.history import Span
+from domstat_sinks.sqlite.answers.choosing import Key, Who
+from domstat_sinks.sqlite.answers.source import Seen
+from domstat_sinks.sqlite.answers.ticks import Boots, Integers, Place, Ticks
+from domstat_sinks.sqlite.packed.directory import EVERYTHING, GROUP, Directory
+
+
+class Roster:
+    """Whose the series of a segment are."""
+
+    def __init__(self, stream: int, segment: int, directory: Directory, boots: Boots) -> None:
+        self.segment = segment
+        self.directory = directory
+        numbers = np.array([boots.number(boot_id) for boot_id in directory.boots], dtype=np.int64)
+        self.boot: Integers = numbers[directory.boot]
+        """Per tick, the boot's number in all sources."""
+        self.whose = [Who(stream, member.kind, member.uuid, member.name) for member in directory.members]
+        """By member, the subject."""
+        self.members: dict[Who, list[int]] = {}
+        for member, who in enumerate(self.whose):
+            self.members.setdefault(who, []).append(member)
+        self._turns: dict[Who, list[int] | None] = {}
+        self._fractions: dict[int, tuple[int, int] | None] = {}
+        self.seen_in_all: list[Seen] | None = None
+
+    def in_turn(self, who: Who, spots: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]] | None:
+        """Put the series of a subject, (member, column) each, into the order of their ticks.
+
+        None where they do not simply follow each other: where a member came back after another one, or a subject is
+        in a tick twice, or a member has several of them.
+        """
+        if len(self.members[who]) == 1:
+            return spots if len(spots) == 1 else None
+        if who not in self._turns:
+            ticks = [(self.directory.ticks_of(member), member) for member in self.members[who]]
+            bounds = sorted((int(at[0]), int(at[-1]), member) for at, member in ticks if len(at))
+            is_orderly = all(one[1] < other[0] for one, other in pairwise(bounds))
+            self._turns[who] = [member for *_, member in bounds] if is_orderly else None
+        turns = self._turns[who]
+        if turns is None or len({member for member, _ in spots}) < len(spots):
+            return None
+        return sorted(spots, key=lambda spot: turns.index(spot[0]))
+
+    def place(self, member: int, ticks: Integers) -> Place:
+        """Return when in the calls of some ticks a member was read."""
+        return self.fraction(member) or self.directory.offsets_ns(member, ticks)
+
+    def fraction(self, member: int) -> tuple[int, int] | None:
+        """Return when in each call a member was read, None where that is not the same in all."""
+        if member not in self._fractions:
+            directory = self.directory
+            guests = [(directory.guests[layout], position) for layout, position, _ in directory.placements[member]]
+            fractions = {(2 * before[position] + 1, 2 * count) for (before, count), position in guests}
+            self._fractions[member] = fractions.pop() if len(fractions) == 1 else None
+        return self._fractions[member]
+
+
+class Plain(Struct, frozen=True):
+    """Where a series is of which nothing is to be said: it has values in *at*, and begins anew in none of them."""
+
+    group: int
+    row: int
+    at: Integers
+    place: Place
+    type: ValueType
+
+
+class Places(Struct, frozen=True):
+    """Where the series of one field are in a segment: (member, column) each; mostly one, and that plain."""
+
+    spots: dict[Key, list[tuple[int, int]]]
+    plain: dict[Key, Plain]
+    ticks: dict[tuple[int, int], Integers]
+    """The ticks in which what is not plain has values."""
+
+
+def places_of(roster: Roster, number: int, field: str) -> Places:
+    """Find the series of a field, of which *number* is the number in the file."""
+    directory = roster.directory
+    spots: dict[Key, list[tuple[int, int]]] = {}
+    for group in range(directory.groups):
+        for member, column in directory.series(number, group):
+            key = Key(roster.whose[member], field, directory.columns[column].device)
+            spots.setdefault(key, []).append((member, column))
+    plain: dict[Key, Plain] = {}
+    ticks: dict[tuple[int, int], Integers] = {}
+    strung: dict[tuple[int, ...], Integers] = {}
+    for key, own in spots.items():
+        ((member, column), *more) = own
+        fraction = roster.fraction(member)
+        is_broken = directory.breaks.keys() & {(member, column), (member, EVERYTHING)}
+        if not more and not is_broken and fraction is not None and len(roster.members[key.who]) == 1:
+            at = same(strung, directory.ticks_of(member, column))
+            row = directory.place(member, column)
+            plain[key] = Plain(member // GROUP, row, at, fraction, directory.columns[column].type)
+        else:
+            ticks.update((spot, directory.ticks_of(*spot)) for spot in own)
+    return Places(spots, plain, ticks)
+
+
+def same(known: dict[tuple[int, ...], Integers], at: Integers) -> Integers:
+    """Return the array that is known and equals this one, which is known from now on if there is none."""
+    found = known.setdefault((len(at), int(at[0]), int(at[-1])), at)
+    return found if found is at or np.array_equal(found, at) else at
+
+
+class Window:
+    """What a segment has in a span. Its ticks from the first in the span to the last; *last* is -1 for none."""
+
+    def __init__(self, roster: Roster, span: Span | None) -> None:
+        """Without a *span* all of the segment's own ticks are meant."""
+        self.roster = roster
+        self.directory = directory = roster.directory
+        self.is_whole = span is None
+        self.inside = directory.lead == 0
+        if span is not None:
+            self.inside &= (directory.time_ms >= span.since_ms) & (directory.time_ms < span.until_ms)
+        places = np.flatnonzero(self.inside)
+        self.first, self.last = (int(places[0]), int(places[-1])) if len(places) else (0, -1)
+        self._strung: dict[tuple[int, ...], Integers] = {}
+        self._ticks: dict[tuple[int, bool], tuple[Integers, Ticks | None, slice]] = {}
+
+    def strung(self, parts: Sequence[Integers]) -> Integers:
+        """Put places of ticks one after the other; what comes is the same array wherever it equals one before."""
+        return same(self._strung, parts[0] if len(parts) == 1 else np.concatenate(parts))
+
+    def ticks(self, at: Integers, *, increases: bool) -> tuple[Ticks | None, slice]:
+        """Return those of the ticks *at* some places that are in the window, None for none; and which these are.
+
+        With *increases* also the one before them. The ticks are the same object for the same array.
+        """
+        known = self._ticks.get((id(at), increases))
+        if known is None:
+            start, stop = np.searchsorted(at, (self.first, self.last + 1)).tolist()
+            if increases and start < stop:
+                start = max(start - 1, 0)
+            part = slice(start, stop)
+            known = self._ticks[id(at), increases] = (at, self._part(at[part]) if start < stop else None, part)
+        return known[1], known[2]
+
+    def _part(self, at: Integers) -> Ticks:
+        is_run = int(at[-1] - at[0]) == len(at) - 1
+        chosen = slice(int(at[0]), int(at[-1]) + 1) if is_run else at
+        directory = self.directory
+        columns = (directory.ids, directory.time_ms, self.roster.boot, directory.boot_ns, directory.call_ns)
+        return Ticks(*(column[chosen] for column in columns), inside=self.inside[chosen])
+
+    def seen(self) -> Iterator[Seen]:
+        """Give all members that are in ticks of the span, under each of their names, the newest last."""
+        if not self.is_whole:
+            return iter(self._seen())
+        if self.roster.seen_in_all is None:
+            self.roster.seen_in_all = self._seen()
+        return iter(self.roster.seen_in_all)
+
+    def _seen(self) -> list[Seen]:
+        directory, roster = self.directory, self.roster
+        present = np.flatnonzero(self.inside)
+        layouts, which, counts = np.unique(directory.layout_of[present], return_inverse=True, return_counts=True)
+        times_ms = directory.time_ms[present]
+        firsts_ms, lasts_ms, last_ticks = (np.zeros(len(layouts), dtype=np.int64) for _ in range(3))
+        for i in range(len(layouts)):
+            own = which == i
+            firsts_ms[i], lasts_ms[i] = times_ms[own].min(), times_ms[own].max()
+            last_ticks[i] = present[own][-1]
+        found: dict[tuple[int, int], tuple[int, int, int]] = {}
+        for i in np.argsort(last_ticks).tolist():
+            times = int(firsts_ms[i]), int(lasts_ms[i]), int(counts[i])
+            for member, _, name in directory.layouts[layouts[i]].tolist():
+                so_far = found.pop((member, name), None)  # and to the end with it
+                found[member, name] = times if so_far is None else _both(so_far, times)
+        return [
+            Seen(roster.whose[member], directory.names[name], directory.members[member].incarnation, *times)
+            for (member, name), times in found.items()
+        ]
+
+
+def _both(one: tuple[int, int, int], other: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Put two sightings together: the first time, the last time, and in how many ticks."""
+    return min(one[0], other[0]), max(one[1], other[1]), one[2] + other[2]

@@ -1,0 +1,1 @@
+"""The newest ticks: a row each, and what rows refer to."""

@@ -1,0 +1,1 @@
+"""What is sealed: segments, made of a directory and chunks of columns. It knows how they are laid out, not when."""

@@ -1,0 +1,1 @@
+"""What ticks come to: five minutes, hours, days and sketches; worked out, stored, and read."""

@@ -1,0 +1,335 @@
+"""Rolling up: while a slice of ticks is sealed, buckets are made of it, and stored in the transaction that ends that.
+
+So whatever moment the writer dies at, a tick is either sealed and counted, or neither. What is open then, the last five
+minutes and the last hour, is remembered from slice to slice; after a restart it is made again of the segments.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from domstat.catalog import DERIVED
+from domstat_sinks.sqlite.heads.headids import HeadIds
+from domstat_sinks.sqlite.heads.numbers import Numbers
+from domstat_sinks.sqlite.heads.row import PART_RECORDS, DamagedError, Words
+from domstat_sinks.sqlite.heads.rows import keep
+from domstat_sinks.sqlite.packed.directory import Directory
+from domstat_sinks.sqlite.packed.segments import Segments
+from domstat_sinks.sqlite.packed.slices import LEADS_MAX, Slice
+from domstat_sinks.sqlite.rollups.days import store_hour
+from domstat_sinks.sqlite.rollups.guests import Guests
+from domstat_sinks.sqlite.rollups.keyfigures import encode, figures_of_hour
+from domstat_sinks.sqlite.rollups.lastknown import LastKnown
+from domstat_sinks.sqlite.rollups.rolling import Rolled, roll
+from domstat_sinks.sqlite.rollups.rollplan import Scope, shape_plan
+from domstat_sinks.sqlite.rollups.rollrecord import Form, moving_fields
+from domstat_sinks.sqlite.rollups.rollstats import Rollup, is_alike
+from domstat_sinks.sqlite.rollups.stretches import Part, Sealed, Stretch, Values, make_part, run_of, stretches
+from domstat_sinks.sqlite.rollups.tierrows import Packed, TierRows
+from domstat_sinks.sqlite.rollups.unfinished import Unfinished
+
+RAW, FIVE_MINUTES, HOURS = 0, 1, 2
+"""Tiers of streams."""
+
+FORMS_KEPT = 512
+"""Scopes whose form is kept, some 100 KB each of 64 guests: one for each part and tier of the largest host."""
+
+RESTORED_TICKS = 512
+"""Ticks of 64 guests unpacked at once out of a segment: 14 MB at 52 fields."""
+
+
+_PartKey: TypeAlias = tuple[object, ...]
+
+
+class _Stream:
+    """What is remembered of one stream from slice to slice."""
+
+    def __init__(self, unfinished: Unfinished) -> None:
+        self.unfinished = unfinished
+        self.known = LastKnown()
+        self.boots = {"": 0}
+        self.sealed = 0
+        """The last tick that is in it."""
+        self._parts: dict[_PartKey, tuple[_PartKey, Part]] = {}
+        """Parts of layouts, by layout and number, and by what is in them; each with the latter."""
+        self._parts_before: dict[_PartKey, tuple[_PartKey, Part]] = {}
+
+    def number_boots(self, directory: Directory) -> None:
+        """Give every boot a number."""
+        for boot_id in directory.boots:
+            self.boots.setdefault(boot_id, len(self.boots))
+
+    def begin_slice(self) -> None:
+        """Forget the parts of layouts that the slice before had no ticks of."""
+        self._parts, self._parts_before = {}, self._parts
+
+    def part(self, slice_: Slice, layout: int, part: int) -> Part:
+        """Return a part of a layout of a slice, nearly always one of the slice before.
+
+        It is the same where another part of the layout has changed, or where the layout was read anew.
+        """
+        read = slice_.layout_reads[layout]
+        known = self._find((read, part))
+        if known is None:
+            own = slice(part * PART_RECORDS, (part + 1) * PART_RECORDS)
+            entries, columns = read.entries[own], [shape.columns for shape in read.shapes]
+            plans = tuple([shape_plan(entry.kind, of) for entry, of in zip(entries, columns[own], strict=True)])
+            content = (tuple(entries), plans, read.guests_before[own.start], read.guests)
+            known = self._find(content)
+            if known is None:
+                known = (content, make_part(read.entries, columns, read.guests_before, read.guests, part))
+        self._parts[read, part] = self._parts[known[0]] = known
+        return known[1]
+
+    def _find(self, key: _PartKey) -> tuple[_PartKey, Part] | None:
+        return self._parts.get(key) or self._parts_before.get(key)
+
+
+class Roller:
+    """What rolling up remembers of one file, on the writing connection."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        numbers: Numbers,
+        ids: HeadIds,
+        ends_slice: Callable[[int, int], bool],
+        added: Callable[[int, int, int], None],
+        on_failed: Callable[[int, Exception], None],
+    ) -> None:
+        """*ends_slice* and *added* are asked and told of rows of tiers (see :class:`..keeping.upkeep.Upkeep`).
+
+        *on_failed* is told which stream's slice cannot be rolled up.
+        """
+        self.connection = connection
+        self.rows = TierRows(connection, numbers, ids, ends_slice, added)
+        self.guests = Guests(connection)
+        self.numbers = numbers
+        self._on_failed = on_failed
+        self._streams: dict[int, _Stream] = {}
+        self._forms: OrderedDict[tuple[int, int], tuple[Scope, Form]] = OrderedDict()
+        self.moving: frozenset[str] = frozenset()
+        self._is_busy = False
+
+    def begin(self, stream: int, slice_: Slice, sealed: int) -> Rolling:
+        """Begin to roll up a slice that follows on the tick *sealed*."""
+        if self._is_busy:  # the one before was given up, and rows that it packed are nowhere
+            self.rows.forget()
+        self._is_busy = True
+        if not self.moving:
+            found = self.connection.execute("SELECT name FROM field WHERE name LIKE '%:min'").fetchall()
+            self.moving = frozenset(name.removesuffix(":min") for (name,) in found) - DERIVED.keys()
+        known = self._streams.pop(stream, None)
+        return Rolling(self, stream, slice_, known if known is not None and known.sealed == sealed else None)
+
+    def done(self, stream: int, known: _Stream) -> None:
+        """Remember a stream for the next slice."""
+        self._streams[stream] = known
+        self._is_busy = False
+
+    def failed(self, stream: int, error: Exception) -> None:
+        """Forget what a slice that cannot be rolled up has left behind, some of which may have been taken back."""
+        self.numbers.forget()
+        self.rows.forget()
+        self.guests.forget()
+        self._forms.clear()
+        self._on_failed(stream, error)
+
+    def pass_over(self, stream: int, last_id: int) -> None:
+        """Leave out a slice, whose last tick is *last_id*, and what was open before it. Raises sqlite3.Error.
+
+        That may be what cannot be rolled up with it, and would be open for ever.
+        """
+        self.connection.execute(
+            "UPDATE rolled SET minutes_from = ?1, hour_from = ?1 WHERE stream = ?2", (last_id + 1, stream)
+        )
+
+    def whose(self, stream: int) -> tuple[str, str]:
+        """Return a stream's host and collect block."""
+        of_stream = "SELECT host, collect FROM stream WHERE id = ?"
+        host, collect = self.connection.execute(of_stream, (stream,)).fetchone()
+        return host, collect
+
+    def form(self, tier: int, scope: Scope) -> Form:
+        """Return the form for a scope's buckets, nearly always that of the bucket before, or of one that is alike."""
+        key = (tier, id(scope))
+        if key not in self._forms:
+            alike = [other for other, (of, _) in self._forms.items() if other[0] == tier and is_alike(of, scope)]
+            form = self._forms.pop(alike[0])[1] if alike else Form()
+            keep(self._forms, key, (scope, form), FORMS_KEPT)
+        return self._forms[key][1]
+
+
+class _Unsealed:
+    """The values of a slice."""
+
+    def __init__(self, known: _Stream, slice_: Slice) -> None:
+        self.directory = slice_.directory
+        self._known = known
+        self._slice = slice_
+
+    def part(self, layout: int, part: int) -> Part:
+        """Return a part of one of the directory's layouts."""
+        return self._known.part(self._slice, layout, part)
+
+    def words(self, stretch: Stretch) -> Generator[None, None, Words]:
+        """Return a stretch's words, unpacked in one step."""
+        yield from ()
+        there = np.flatnonzero(self.directory.layout_of == stretch.layout)
+        first = int(np.searchsorted(there, stretch.ticks[0]))
+        return self._slice.matrix(stretch.layout, stretch.part)[first : first + len(stretch.ticks)]
+
+
+class Rolling:
+    """One slice of a stream on its way into buckets."""
+
+    def __init__(self, roller: Roller, stream: int, slice_: Slice, known: _Stream | None) -> None:
+        self._roller = roller
+        self._stream = stream
+        self._slice = slice_
+        self._is_begun_anew = known is None
+        self._known = known or _Stream(self._what_was_open())
+        self._known.begin_slice()
+        self._values = _Unsealed(self._known, slice_)
+        own = slice_.directory.own
+        self._ids, self._times_ms = slice_.directory.ids[own], slice_.directory.time_ms[own]
+        self._todo = list(stretches(slice_.directory, own.tolist()))[::-1]
+        self._whose = roller.whose(stream)
+        self._packed: list[Packed] = []
+        self._figures: list[tuple[int, int, int, bytes]] = []
+
+    def _what_was_open(self) -> Unfinished:
+        found = self._roller.connection.execute(
+            "SELECT open_ms, minutes_from, hour_from FROM rolled WHERE stream = ?", (self._stream,)
+        ).fetchone()
+        return Unfinished(*found) if found else Unfinished()
+
+    def begin(self) -> Iterator[None]:
+        """Make sure of what was before the slice, in steps. Raises sqlite3.Error, DamagedError."""
+        if self._is_begun_anew:
+            yield from self._restore(self._known.unfinished.minutes_from, self._known.unfinished.hour_from)
+        self._known.number_boots(self._slice.directory)
+        if self._is_begun_anew:
+            leads = np.flatnonzero(self._slice.directory.lead).tolist()
+            for stretch in stretches(self._slice.directory, leads):
+                yield from self._follow(self._values, stretch)
+                yield
+
+    def is_at_hand(self) -> bool:
+        """Tell whether what is to be rolled up next is unpacked already."""
+        return bool(self._todo) and self._slice.is_at_hand(self._todo[-1].layout, self._todo[-1].part)
+
+    def has_more(self) -> bool:
+        """Tell whether there is anything more to be rolled up."""
+        return bool(self._todo)
+
+    def step(self) -> None:
+        """Roll up a little. Raises DamagedError."""
+        for rolled in _each(self._roll(self._values, self._todo.pop())):
+            self._known.unfinished.add(rolled)
+
+    def finish(self) -> Iterator[None]:
+        """Pack the buckets that are finished, in steps. Raises sqlite3.Error."""
+        finished = self._known.unfinished.finish(self._ids, self._times_ms)
+        for tier, rollups in ((FIVE_MINUTES, finished.minutes), (HOURS, finished.hours)):
+            self._roller.moving = self._roller.moving.union(*map(moving_fields, rollups))
+            if rollups:
+                yield from self._pack(tier, rollups)
+        for start_ms, sketched in finished.sketches.items():
+            entries = {entry for part in sketched for entry in part.scope.entries}
+            entries.update(entry for rollup in finished.hours for entry in rollup.scope.entries)
+            numbers = self._roller.guests.numbers(self._whose[0], entries)
+            for field, block, figures in figures_of_hour(start_ms, finished.hours, sketched, numbers):
+                self._figures.append((self._roller.numbers.field(field), block, start_ms, encode(figures)))
+                yield
+
+    def _pack(self, tier: int, rollups: Sequence[Rollup]) -> Iterator[None]:
+        stream = self._roller.numbers.stream(self._whose, tier)
+        for start_ms in sorted({start_ms for rollup in rollups for start_ms in rollup.starts_ms.tolist()}):
+            parts = []
+            for rollup in rollups:
+                form = self._roller.form(tier, rollup.scope)
+                for bucket in np.flatnonzero(rollup.starts_ms == start_ms).tolist():
+                    parts.append(form.row(rollup, bucket, self._roller.moving))
+                    yield
+            self._packed.append(self._roller.rows.pack(stream, start_ms, int(self._ids[-1]), parts))
+            yield
+
+    def publish(self) -> None:
+        """Store all that is finished, in the transaction that seals the slice. Raises sqlite3.Error."""
+        for packed in self._packed:
+            self._roller.rows.store(packed)
+        for field, block, start_ms, blob in self._figures:
+            store_hour(self._roller.connection, (self._stream, field, block), start_ms, blob)
+        self._roller.guests.seen(self._whose[0], self._slice.directory)
+        unfinished = self._known.unfinished
+        self._roller.connection.execute(
+            "INSERT OR REPLACE INTO rolled VALUES (?, ?, ?, ?)",
+            (self._stream, unfinished.open_ms, unfinished.minutes_from, unfinished.hour_from),
+        )
+        self._known.sealed = int(self._ids[-1])
+        self._roller.done(self._stream, self._known)
+
+    def _roll(self, values: Values, stretch: Stretch) -> Generator[None, None, Rolled]:
+        known = self._known.known
+        words = yield from values.words(stretch)
+        run = run_of(values, stretch, words, self._known.boots)
+        rolled = roll(run, known.before(run), values.part(stretch.layout, stretch.part).keyed)
+        known.after(run)
+        return rolled
+
+    def _follow(self, values: Values, stretch: Stretch) -> Generator[None, None, None]:
+        """Take notice of ticks without rolling them up."""
+        words = yield from values.words(stretch)
+        self._known.known.after(run_of(values, stretch, words, self._known.boots))
+
+    # After a restart.
+
+    def _restore(self, minutes_from: int, hour_from: int) -> Iterator[None]:
+        """Make the open buckets again of the segments that their ticks are in, if there are any."""
+        if not hour_from:
+            return
+        segments = Segments(self._roller.connection)
+        found = self._roller.connection.execute(
+            "SELECT id FROM segment WHERE stream = ? AND last_id >= ? ORDER BY first_id", (self._stream, hour_from)
+        ).fetchall()
+        for number, (segment,) in enumerate(found):
+            try:
+                values = Sealed(segments, segment)
+                self._known.number_boots(values.directory)
+                if number == 0:
+                    yield from self._follow_up_to(values, hour_from)
+                yield from self._restore_from(values, minutes_from, hour_from)
+            except DamagedError:  # whoever reads it is told; the rest of its hour is still right
+                continue
+
+    def _follow_up_to(self, values: Sealed, hour_from: int) -> Iterator[None]:
+        """Take notice of the last ticks of a segment before one."""
+        first = int(np.flatnonzero(values.directory.ids >= hour_from)[0])
+        for stretch in stretches(values.directory, range(max(0, first - LEADS_MAX), first), RESTORED_TICKS):
+            yield from self._follow(values, stretch)
+
+    def _restore_from(self, values: Sealed, minutes_from: int, hour_from: int) -> Iterator[None]:
+        directory = values.directory
+        own = directory.own[directory.ids[directory.own] >= hour_from]
+        is_earlier = directory.ids[own] < minutes_from
+        for is_finished, ticks in ((True, own[is_earlier]), (False, own[~is_earlier])):
+            for stretch in stretches(directory, ticks.tolist(), RESTORED_TICKS):
+                rolled = yield from self._roll(values, stretch)
+                self._known.unfinished.restore(rolled, is_finished=is_finished)
+                yield
+
+
+def _each(steps: Generator[None, None, Any]) -> Iterator[Any]:
+    """Go through all steps at once, and give what comes of them."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            yield end.value
+            return
