@@ -189,12 +189,11 @@ def test_of_a_whole_file_all_is_saved(whole: Path, tmp_path: Path) -> None:
     assert found.verified.ticks > TICKS
 
 
-@pytest.mark.parametrize("damage", [zero, scramble], ids=["zeroed", "scrambled"])
-def test_whatever_page_is_damaged_what_could_be_read_is_saved(
-    whole: Path, tmp_path: Path, damage: Callable[[int], Callable[[bytearray], None]]
-) -> None:
+@pytest.mark.parametrize("first", [0, 1])
+def test_whatever_page_is_damaged_what_could_be_read_is_saved(whole: Path, tmp_path: Path, first: int) -> None:
     expected = rows_of(whole)
-    for number in one_of_each_kind(whole):
+    for place, number in enumerate(one_of_each_kind(whole)[first::2]):
+        damage = zero if place % 2 == first else scramble
         assert_saved(Case(whole, tmp_path, damage(number)), expected)
 
 

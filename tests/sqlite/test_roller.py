@@ -83,7 +83,7 @@ def test_finished_buckets_are_what_the_ticks_come_to_one_by_one(
     to.close()
 
 
-@settings(PROPERTY, max_examples=settings().max_examples // 4)
+@settings(PROPERTY, max_examples=settings().max_examples // 10)
 @given(seed=st.integers(0, 2**32))
 def test_odd_values_at_odd_times_come_to_what_they_should_and_stop_nothing(
     make_history: Callable[[], History], seed: int

@@ -136,9 +136,13 @@ def connection_of(history: History) -> Faulty:
     return connection
 
 
-def failures(history: History) -> Iterator[int]:
-    """Have each statement of what is due fail in turn, the first, then the second; at last do what is due."""
-    for number in range(1, 2000):
+APART = 3
+"""Statements from one that fails to the next; all of them fail over a few ticks, which do much the same."""
+
+
+def failures(history: History, first: int) -> Iterator[int]:
+    """Have statements of what is due fail, the *first*, then later ones; at last do what is due."""
+    for number in range(first, 2000, APART):
         connection = connection_of(history)
         connection.left = number
         connection.error = MemoryError() if number % 7 == 0 else sqlite3.OperationalError("disk I/O error")
@@ -161,7 +165,7 @@ def test_whichever_statement_fails_nothing_is_lost_or_doubled_and_the_next_run_g
     failed = 0
     for written, one in enumerate(batches, 1):
         write_alone(faulty, one)
-        for number in failures(faulty):
+        for number in failures(faulty, 1 + written % APART):
             failed += 1
             if number % 11 == 0:
                 with closing(connect(faulty.path)) as fresh:
