@@ -263,13 +263,13 @@ class History(Protocol):
     def hosts(self) -> tuple[Host, ...]:
         """Return all hosts."""
 
-    def guests(self, span: Span) -> tuple[Guest, ...]:
+    def guests(self, span: Span, on_damaged: OnDamaged | None = None) -> tuple[Guest, ...]:
         """Return the guests that were seen in a span, by name."""
 
     def events(self, span: Span) -> Iterator[Happening]:
         """Give what happened in a span, in the order of time."""
 
-    def coverage(self, span: Span) -> tuple[Coverage, ...]:
+    def coverage(self, span: Span, on_damaged: OnDamaged | None = None) -> tuple[Coverage, ...]:
         """Say how much of a span each stream has seen."""
 
     def fields(self) -> tuple[StoredField, ...]:

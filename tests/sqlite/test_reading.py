@@ -19,6 +19,7 @@ from domstat_sinks.sqlite.answers import streams
 from domstat_sinks.sqlite.answers.export import Exporter
 from domstat_sinks.sqlite.answers.query import Query
 from domstat_sinks.sqlite.answers.sketched import OF_RATES, OF_VALUES
+from domstat_sinks.sqlite.heads.row import DamagedError
 from domstat_sinks.sqlite.keeping import merging, upkeep
 from domstat_sinks.sqlite.keeping.sealing import retire
 from domstat_sinks.sqlite.rollups.rollup import HOUR_MS
@@ -301,3 +302,28 @@ def test_what_makes_no_sense_is_refused(asked: Query) -> None:
         list(asked.read(Select(tolerance=1.0)))
     with pytest.raises(HistoryError, match="from 0 to 1"):
         list(asked.quantiles(Select(), (1.1,)))
+
+
+@pytest.mark.parametrize("table", ["sketch_hour", "sketch_day"])
+def test_a_damaged_sketch_is_named_and_the_others_answer(path: Path, tmp_path: Path, table: str) -> None:
+    copy = tmp_path / "history.db"
+    copy.write_bytes(path.read_bytes())
+    plain = sqlite3.connect(copy)
+    (number, blob), *_ = plain.execute(
+        f"SELECT h.id, h.blob FROM {table} h JOIN field f ON f.id = h.field WHERE f.name = 'cpu.cores'"
+        " ORDER BY h.id DESC LIMIT 1"
+    )
+    plain.execute(f"UPDATE {table} SET blob = ? WHERE id = ?", (blob[:-1] + bytes([blob[-1] ^ 1]), number))
+    plain.commit()
+    plain.close()
+    day_ms = 24 * HOUR_MS
+    since_ms = START_MS // day_ms * day_ms + (0 if table == "sketch_day" else day_ms)
+    select = Select(fields=("cpu.cores",), span=Span(since_ms, since_ms + 5 * HOUR_MS + day_ms), tolerance=0.9)
+    connection = connect(copy)
+    told: list[str] = []
+    found = [one for one in Query(connection).quantiles(select, SHARES, told.append) if one.tier == "sketches"]
+    with pytest.raises(DamagedError, match=rf"row {number} of {table} \(cpu.cores\) is damaged"):
+        list(Query(connection).quantiles(select, SHARES))
+    connection.close()
+    assert [text.partition(" is damaged")[0] for text in told] == [f"row {number} of {table} (cpu.cores)"]
+    assert [one.subject.uuid for one in found] == [*UUIDS]

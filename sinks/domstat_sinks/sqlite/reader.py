@@ -115,20 +115,20 @@ class SqlHistory:
         with self._explained():
             return self._query.hosts()
 
-    def guests(self, span: history.Span) -> tuple[history.Guest, ...]:
+    def guests(self, span: history.Span, on_damaged: history.OnDamaged | None = None) -> tuple[history.Guest, ...]:
         """Return the guests that were seen in a span, by name. Raises HistoryError."""
         with self._explained():
-            return self._query.guests(span)
+            return self._query.guests(span, on_damaged)
 
     def events(self, span: history.Span) -> Iterator[history.Happening]:
         """Give what happened in a span, in the order of time. Raises HistoryError."""
         with self._explained():
             yield from self._query.events(span)
 
-    def coverage(self, span: history.Span) -> tuple[history.Coverage, ...]:
+    def coverage(self, span: history.Span, on_damaged: history.OnDamaged | None = None) -> tuple[history.Coverage, ...]:
         """Say how much of a span each stream has seen. Raises HistoryError."""
         with self._explained():
-            return self._query.coverage(span)
+            return self._query.coverage(span, on_damaged)
 
     def fields(self) -> tuple[history.StoredField, ...]:
         """Return all fields, by name. Raises HistoryError."""

@@ -8,8 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from domstat.cli.common import ConfigOption, SinceOption, UntilOption
-from domstat.cli.history.asking import Format, FormatOption, SinkOption, chosen_format, local_time, opened, show
+from domstat.cli.common import EXIT_TROUBLE, ConfigOption, SinceOption, UntilOption
+from domstat.cli.history.asking import (
+    Damages,
+    Format,
+    FormatOption,
+    SinkOption,
+    chosen_format,
+    local_time,
+    opened,
+    show,
+)
 from domstat.cli.history.selection import span
 from domstat.history import Answer, Guest, StoredField
 
@@ -25,9 +34,12 @@ def list_(
     """List the guests: name, UUID, hosts, when they were first and last seen, in how many ticks."""
     wanted = span(since, until)
     shown = chosen_format(format)
+    damages = Damages()
     with opened(config, sink) as history:
-        answer = _of_fields(history.fields()) if fields else _of_guests(history.guests(wanted), shown)
+        answer = _of_fields(history.fields()) if fields else _of_guests(history.guests(wanted, damages.note), shown)
         show(answer, shown, whole=_WHOLE)
+    if damages.count:
+        raise typer.Exit(EXIT_TROUBLE)
 
 
 WIDE = 110

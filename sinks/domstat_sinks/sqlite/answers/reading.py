@@ -79,7 +79,7 @@ class Reading:
         Raises HistoryError, sqlite3.Error, and DamagedError where *on_damaged* is not to be told.
         """
         asked.check(select)
-        told = None if on_damaged is None else _Once(on_damaged)
+        told = None if on_damaged is None else Once(on_damaged)
         with self._streams.snapshot():
             span = self._streams.closed(select.span)
             chosen = self._chosen(select, told)
@@ -119,7 +119,7 @@ class Reading:
         Raises as :meth:`read` does.
         """
         select = replace(select, step_ms=None, aggregate=None)
-        told = None if on_damaged is None else _Once(on_damaged)
+        told = None if on_damaged is None else Once(on_damaged)
         with self._streams.snapshot():
             span = self._streams.closed(select.span)
             chosen = self._chosen(select, told)
@@ -246,7 +246,7 @@ class Reading:
         return {key: joined(columns, joiner) for key, columns in found.items()}
 
 
-class _Once:
+class Once:
     """Tells of each damage once, however often it is met."""
 
     def __init__(self, on_damaged: OnDamaged) -> None:

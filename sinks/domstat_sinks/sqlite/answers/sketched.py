@@ -8,9 +8,8 @@ from domstat.catalog import FIELDS
 from domstat.history import Aggregate, OnDamaged, Quantiles, Select, Span, Subject
 from domstat.model import Kind
 from domstat_sinks.sqlite.answers import asked
-from domstat_sinks.sqlite.answers.reading import Reading
+from domstat_sinks.sqlite.answers.reading import Once, Reading
 from domstat_sinks.sqlite.answers.streams import Stream, Streams
-from domstat_sinks.sqlite.heads.row import DamagedError
 from domstat_sinks.sqlite.rollups import ranges
 from domstat_sinks.sqlite.rollups.ranges import Ranged
 from domstat_sinks.sqlite.rollups.rollup import HOUR_MS
@@ -52,8 +51,9 @@ class Sketched:
         """Return what sketches say, and of which fields of which streams: of the others ticks are to be asked.
 
         They are asked if they are near enough, or if the ticks do not go back as far. Raises sqlite3.Error; and
-        DamagedError, unless *on_damaged* is to be told: then the ticks are to be asked.
+        DamagedError, unless *on_damaged* is to be told.
         """
+        told = None if on_damaged is None else Once(on_damaged)
         found: list[Quantiles] = []
         of: set[tuple[int, str]] = set()
         with self._streams.snapshot():
@@ -63,24 +63,13 @@ class Sketched:
             for stream in self._streams.every() if fields else []:
                 if not asked.is_wanted(stream, select):
                     continue
-                uuids = self._uuids(stream, select, span, on_damaged)
+                uuids = self._uuids(stream, select, span, told)
                 for field, key_field in fields.items():
-                    ranged = self._ranged(stream, key_field, span, shares, on_damaged)
+                    ranged = ranges.quantiles(self._streams.connection, stream.number, key_field, span, shares, told)
                     if ranged is not None and self._is_best(stream, ranged, span, select.tolerance):
                         of.add((stream.number, field))
                         found += self._answers(stream, field, ranged, select, span, uuids)
         return found, frozenset(of)
-
-    def _ranged(
-        self, stream: Stream, field: str, span: Span, shares: tuple[float, ...], on_damaged: OnDamaged | None
-    ) -> Ranged | None:
-        try:
-            return ranges.quantiles(self._streams.connection, stream.number, field, span, shares)
-        except DamagedError as error:
-            if on_damaged is None:
-                raise
-            on_damaged(str(error))
-            return None
 
     def _is_best(self, stream: Stream, ranged: Ranged, span: Span, tolerance: float) -> bool:
         """Whether what sketches leave out of a span is tolerated; or whether there is more in them than in ticks."""

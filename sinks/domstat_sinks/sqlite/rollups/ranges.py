@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from msgspec import Struct
 
-from domstat.history import Span
+from domstat.history import OnDamaged, Span
+from domstat_sinks.sqlite.heads.row import DamagedError
 from domstat_sinks.sqlite.rollups.keyfigures import BLOCK, sketches_of
-from domstat_sinks.sqlite.rollups.prefixes import terms
+from domstat_sinks.sqlite.rollups.prefixes import Term, terms
 from domstat_sinks.sqlite.rollups.rollplan import Real, Whole
 from domstat_sinks.sqlite.rollups.rollup import DAY_MS, HOUR_MS
 from domstat_sinks.sqlite.rollups.sketch import Sketches, quantile
@@ -34,11 +35,16 @@ class Ranged(Struct, frozen=True):
 
 
 def quantiles(
-    connection: sqlite3.Connection, stream: int, field: str, span: Span, shares: Sequence[float]
+    connection: sqlite3.Connection,
+    stream: int,
+    field: str,
+    span: Span,
+    shares: Sequence[float],
+    on_damaged: OnDamaged | None = None,
 ) -> Ranged | None:
     """Return the quantiles of a key field in a range, of all guests of a stream that have values in it; None for none.
 
-    Raises sqlite3.Error, DamagedError.
+    Raises sqlite3.Error; and DamagedError, unless *on_damaged* is to be told of sketches that are left out.
     """
     found = connection.execute("SELECT id FROM field WHERE name = ?", (field,)).fetchone()
     if found is None:
@@ -52,7 +58,8 @@ def quantiles(
         " SELECT block FROM sketch_hour WHERE stream = ?1 AND field = ?2 ORDER BY 1",
         key,
     ).fetchall()
-    parts = [(block, summed) for (block,) in blocks if (summed := _sum(connection, (*key, block), within)) is not None]
+    summing = _Summing(connection, field, on_damaged)
+    parts = [(block, summed) for (block,) in blocks if (summed := summing.sum((*key, block), within)) is not None]
     return _ranged(within, parts, shares) if parts else None
 
 
@@ -77,40 +84,69 @@ def _within(connection: sqlite3.Connection, key: tuple[int, int], span: Span) ->
     return Span(since_ms, until_ms) if since_ms < until_ms else None
 
 
-def _sum(connection: sqlite3.Connection, key: tuple[int, int, int], span: Span) -> Sketches | None:
-    """Add up the sketches of one block."""
-    first_day, last_day = -(-span.since_ms // DAY_MS), span.until_ms // DAY_MS
-    (added,) = connection.execute(
-        "SELECT ifnull(max(day) + 1, 0) FROM sketch_day WHERE stream = ? AND field = ? AND block = ?", key
-    ).fetchone()
-    last_day = max(min(last_day, added), first_day)
-    if first_day >= last_day:
-        edges, found = [(span.since_ms, span.until_ms)], []
-    else:
-        edges = [(span.since_ms, first_day * DAY_MS), (last_day * DAY_MS, span.until_ms)]
-        found = _days(connection, key, first_day, last_day)
-    for since_ms, until_ms in edges:
-        hours = connection.execute(
-            "SELECT blob FROM sketch_hour WHERE stream = ? AND field = ? AND block = ?"
-            " AND start_ms >= ? AND start_ms < ?",
-            (*key, since_ms, until_ms),
-        )
-        found += [(1, open_blob(sketches_of(blob))) for (blob,) in hours]
-    return total(found) if found else None
+class _Summing:
+    """Adds up the sketches of one key field, by blocks."""
 
+    def __init__(self, connection: sqlite3.Connection, field: str, on_damaged: OnDamaged | None) -> None:
+        self._connection = connection
+        self._field = field
+        self._on_damaged = on_damaged
 
-def _days(
-    connection: sqlite3.Connection, key: tuple[int, int, int], first_day: int, last_day: int
-) -> list[tuple[int, Blob]]:
-    """Return what makes up whole days: days, and sums of all before, to be added or subtracted."""
-    of_block = "stream = ? AND field = ? AND block = ?"
-    sums = connection.execute(f"SELECT day FROM sketch_sum WHERE {of_block} ORDER BY day", key).fetchall()  # noqa: S608
-    found = []
-    for term in terms(first_day, last_day, [day for (day,) in sums]):
-        table = "sketch_sum" if term.is_cumulative else "sketch_day"
-        for (blob,) in connection.execute(f"SELECT blob FROM {table} WHERE {of_block} AND day = ?", (*key, term.day)):  # noqa: S608
-            found.append((term.sign, open_blob(blob if term.is_cumulative else sketches_of(blob))))
-    return found
+    def sum(self, key: tuple[int, int, int], span: Span) -> Sketches | None:
+        """Add up the sketches of one block, (stream, field, block)."""
+        first_day, last_day = -(-span.since_ms // DAY_MS), span.until_ms // DAY_MS
+        (added,) = self._connection.execute(
+            "SELECT ifnull(max(day) + 1, 0) FROM sketch_day WHERE stream = ? AND field = ? AND block = ?", key
+        ).fetchone()
+        last_day = max(min(last_day, added), first_day)
+        if first_day >= last_day:
+            edges, found = [(span.since_ms, span.until_ms)], []
+        else:
+            edges = [(span.since_ms, first_day * DAY_MS), (last_day * DAY_MS, span.until_ms)]
+            found = self._days(key, first_day, last_day)
+        for since_ms, until_ms in edges:
+            hours = self._connection.execute(
+                "SELECT id, blob FROM sketch_hour WHERE stream = ? AND field = ? AND block = ?"
+                " AND start_ms >= ? AND start_ms < ?",
+                (*key, since_ms, until_ms),
+            )
+            opened = (self._open("sketch_hour", number, blob) for number, blob in hours)
+            found += [(1, blob) for blob in opened if blob is not None]
+        return total(found) if found else None
+
+    def _days(self, key: tuple[int, int, int], first_day: int, last_day: int) -> list[tuple[int, Blob]]:
+        """Return what makes up whole days: days, and sums of all before, to be added or subtracted.
+
+        Where one of these is damaged, the days alone, without those that are.
+        """
+        sums = self._connection.execute(
+            "SELECT day FROM sketch_sum WHERE stream = ? AND field = ? AND block = ? ORDER BY day", key
+        ).fetchall()
+        found = self._opened(key, terms(first_day, last_day, [day for (day,) in sums]))
+        if any(blob is None for _, blob in found):
+            found = self._opened(key, terms(first_day, last_day, []))
+        return [(sign, blob) for sign, blob in found if blob is not None]
+
+    def _opened(self, key: tuple[int, int, int], wanted: Sequence[Term]) -> list[tuple[int, Blob | None]]:
+        found = []
+        for term in wanted:
+            table = "sketch_sum" if term.is_cumulative else "sketch_day"
+            for number, blob in self._connection.execute(
+                f"SELECT id, blob FROM {table} WHERE stream = ? AND field = ? AND block = ? AND day = ?",  # noqa: S608
+                (*key, term.day),
+            ):
+                found.append((term.sign, self._open(table, number, blob)))
+        return found
+
+    def _open(self, table: str, number: int, blob: bytes) -> Blob | None:
+        try:
+            return open_blob(blob if table == "sketch_sum" else sketches_of(blob))
+        except DamagedError as error:
+            damage = f"row {number} of {table} ({self._field}) is damaged: {error}"
+            if self._on_damaged is None:
+                raise DamagedError(damage) from error
+            self._on_damaged(damage)
+            return None
 
 
 def _ranged(span: Span, parts: Sequence[tuple[int, Sketches]], shares: Sequence[float]) -> Ranged:
