@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from datetime import UTC, datetime
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,7 @@ from domstat_lab import guests, hotplug, life
 from domstat_lab.libvirtd import PrivateLibvirtd
 from domstat_lab.pools import make_image, pool
 from domstat_lab.spec import DiskSpec, tiny
-from domstat_sinks.sqlite import SqliteSink
+from domstat_sinks.sqlite import SqliteSink, connect
 from domstat_sinks.sqlite.sink import SqliteSettings
 from faketime import WallClock
 from questions import commands
@@ -85,7 +88,9 @@ def recorded(lab: PrivateLibvirtd, run_agent: Callable[..., Agent], tmp_path: Pa
     def record(ticks: int, interval: str) -> Path:
         with pool(lab, "images", images):
             agent = run_agent('survey = { interval = "1s" }', interval=interval, folder=folder)
-            agent.wait_ticks(ticks // 4)
+            agent.wait_for(lambda: is_surveyed(folder), "survey")
+            ticks += len(agent.events("tick"))
+            agent.wait_more_ticks(ticks // 4)
             hotplug.attach_disk(lab, GROWN.name, DiskSpec(2), "sda")
             life.recreate(lab, RESTARTED)
             seconds = PATIENCE_S + ticks  # a busy machine takes longer than the interval
@@ -98,10 +103,21 @@ def recorded(lab: PrivateLibvirtd, run_agent: Callable[..., Agent], tmp_path: Pa
     guests.destroy(lab, [RESTARTED.name, GROWN.name, ROOMY.name])
 
 
+def is_surveyed(folder: Path) -> bool:
+    """Whether a survey has come to the agent's history."""
+    with suppress(sqlite3.Error, OSError, ValueError), closing(connect(folder / "history.db")) as history:
+        return bool(history.execute("SELECT 1 FROM stream WHERE collect = 'survey'").fetchone())
+    return False
+
+
 def six_hours(folder: Path, into: Path) -> list[Batch]:
-    """Write what is recorded in one folder into a history in another, as if it had taken six hours."""
+    """Write what is recorded in one folder into a history in another, as if it had taken six hours.
+
+    They begin with a survey, so that there is one of the day before.
+    """
     with SqliteSink.history(SqliteSettings(), folder) as history:
         batches = list(history.batches(0, 1 << 62, pytest.fail))  # type: ignore[attr-defined]  # it has batches
+    batches = list(dropwhile(lambda batch: batch.collect != "survey", batches))
     first_ms, last_ms = batches[0].stamp.time_ms, batches[-1].stamp.time_ms
     factor = -(-SPAN_MS // (last_ms - first_ms))
     stretch = Stretch(factor, first_ms, END_MS - (last_ms - first_ms) * factor)
@@ -278,7 +294,8 @@ def not_seen(told: Told, rows: list[Row]) -> None:
     for name, row in found.items():
         own = ticks[name]
         assert at_ms(row["last_seen"]) == max(own) // 1000 * 1000
-        assert row["lost"] == pytest.approx(lost[name] / (max(own) - min(own)))
+        spanned = max(own) - min(own)
+        assert row["lost"] == (pytest.approx(lost[name] / spanned) if spanned else None)
     assert {"default", "survey"} <= found.keys()
 
 

@@ -55,10 +55,11 @@ class HeadSource:
 
     def found(self, stream: int, span: Span, choice: Choice, _: OnDamaged | None) -> Iterator[tuple[Key, int]]:
         """Give the series that are chosen, by layout, and how many samples they have."""
-        every = self._connection.execute("SELECT id, name FROM field").fetchall()
+        layouts = self._layouts(stream, span)
+        every = self._connection.execute("SELECT id, name FROM field").fetchall() if layouts else []
         fields = {number: name for number, name in every if choice.wants_field(name)}
         shapes: dict[int, list[tuple[str, str | None]]] = {}
-        for number, _first, _last, ticks in self._layouts(stream, span):
+        for number, _first, _last, ticks in layouts:
             for kind, uuid, name, shape in self._connection.execute(
                 "SELECT kind, uuid, name, shape FROM layout_record WHERE layout = ? ORDER BY position", (number,)
             ).fetchall():

@@ -63,7 +63,7 @@ class SealedField:
         self._of_group = Counter(member // GROUP for key in keys for member, _ in spots.get(key, ()))
         for key in keys:
             try:
-                if key in plain:
+                if key in plain and not (self._is_counter and plain[key].is_broken):
                     column = self._plain(key, plain[key])
                 else:
                     column = self._column(key, spots[key]) if key in spots else None
@@ -76,7 +76,7 @@ class SealedField:
                 yield column
 
     def _plain(self, key: Key, its: Plain) -> Column | None:
-        """Return a series of which nothing is to be said."""
+        """Return a series that is a single column."""
         ticks, part = self._window.ticks(its.at, increases=self._increases)
         if ticks is None:
             return None

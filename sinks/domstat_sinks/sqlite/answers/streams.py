@@ -53,6 +53,8 @@ class Streams:
         boots = Boots()
         self.sources: tuple[Source, ...] = (SealedSource(connection, boots), HeadSource(connection, boots))
         """Oldest first."""
+        self._fields: tuple[int | None, frozenset[str]] = (None, frozenset())
+        """The newest field's number, and the names of all; a field never goes."""
 
     def every(self) -> list[Stream]:
         """Return all of them."""
@@ -61,8 +63,11 @@ class Streams:
 
     def fields(self) -> frozenset[str]:
         """Return the names of all fields that are stored, and not only of buckets."""
-        rows = self.connection.execute("SELECT name FROM field")
-        return frozenset(name for (name,) in rows if not is_of_buckets(name))
+        (newest,) = self.connection.execute("SELECT max(id) FROM field").fetchone()
+        if newest != self._fields[0]:
+            rows = self.connection.execute("SELECT name FROM field")
+            self._fields = newest, frozenset(name for (name,) in rows if not is_of_buckets(name))
+        return self._fields[1]
 
     def stored(self, stream: Stream) -> Stored:
         """Say what is left of a stream."""

@@ -70,13 +70,14 @@ class Roster:
 
 
 class Plain(Struct, frozen=True):
-    """Where a series is of which nothing is to be said: it has values in *at*, and begins anew in none of them."""
+    """Where a series is that is a single column, with values in *at*; *is_broken* if it begins anew somewhere."""
 
     group: int
     row: int
     at: Integers
     place: Place
     type: ValueType
+    is_broken: bool
 
 
 class Places(Struct, frozen=True):
@@ -85,7 +86,7 @@ class Places(Struct, frozen=True):
     spots: dict[Key, list[tuple[int, int]]]
     plain: dict[Key, Plain]
     ticks: dict[tuple[int, int], Integers]
-    """The ticks in which what is not plain has values."""
+    """The ticks in which what is not plain, or broken, has values."""
 
 
 def places_of(roster: Roster, number: int, field: str) -> Places:
@@ -103,11 +104,12 @@ def places_of(roster: Roster, number: int, field: str) -> Places:
         ((member, column), *more) = own
         fraction = roster.fraction(member)
         is_broken = directory.breaks.keys() & {(member, column), (member, EVERYTHING)}
-        if not more and not is_broken and fraction is not None and len(roster.members[key.who]) == 1:
+        is_plain = not more and len(roster.members[key.who]) == 1
+        if is_plain and fraction is not None:
             at = same(strung, directory.ticks_of(member, column))
             row = directory.place(member, column)
-            plain[key] = Plain(member // GROUP, row, at, fraction, directory.columns[column].type)
-        else:
+            plain[key] = Plain(member // GROUP, row, at, fraction, directory.columns[column].type, bool(is_broken))
+        if key not in plain or is_broken:
             ticks.update((spot, directory.ticks_of(*spot)) for spot in own)
     return Places(spots, plain, ticks)
 
