@@ -277,6 +277,18 @@ def test_a_slice_ends_when_it_is_full_whatever_the_time(history: History, monkey
     assert query(history, "SELECT ticks FROM segment") == [(7,)]
 
 
+def test_a_backlog_is_sealed_at_once_until_little_of_it_waits(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "TICKS_MAX", 5)
+    monkeypatch.setattr(upkeep, "STEP_S", 0.0)
+    history.write(*numbers(0, 60))
+    waiting = count(history, "SELECT count(*) FROM head WHERE stream = 1 AND id > (SELECT sealed FROM stream)")
+    assert waiting <= upkeep.BEHIND * 5 + 5
+    rest(history)
+    assert times(exported(history.reader())) == [at_ms(number) for number in range(60)]
+
+
 def test_streams_are_sealed_each_by_itself(history: History) -> None:
     for number in range(30):
         write_each(history, [steady(number)])

@@ -8,6 +8,7 @@ from domstat.catalog import FIELDS
 from domstat.history import Aggregate, OnDamaged, Quantiles, Select, Span, Subject
 from domstat.model import Kind
 from domstat_sinks.sqlite.answers import asked
+from domstat_sinks.sqlite.answers.plan import Stock
 from domstat_sinks.sqlite.answers.reading import Once, Reading
 from domstat_sinks.sqlite.answers.streams import Stream, Streams
 from domstat_sinks.sqlite.rollups import ranges
@@ -63,22 +64,16 @@ class Sketched:
             for stream in self._streams.every() if fields else []:
                 if not asked.is_wanted(stream, select):
                     continue
+                ticks = self._streams.stored(stream).ticks
+                if select.tolerance < ERROR and ticks is not None and ticks.span.since_ms <= span.since_ms:
+                    continue
                 uuids = self._uuids(stream, select, span, told)
                 for field, key_field in fields.items():
                     ranged = ranges.quantiles(self._streams.connection, stream.number, key_field, span, shares, told)
-                    if ranged is not None and self._is_best(stream, ranged, span, select.tolerance):
+                    if ranged is not None and _is_best(ranged, ticks, span, select.tolerance):
                         of.add((stream.number, field))
                         found += self._answers(stream, field, ranged, select, span, uuids)
         return found, frozenset(of)
-
-    def _is_best(self, stream: Stream, ranged: Ranged, span: Span, tolerance: float) -> bool:
-        """Whether what sketches leave out of a span is tolerated; or whether there is more in them than in ticks."""
-        ticks = self._streams.stored(stream).ticks
-        if ticks is None or ranged.span.since_ms < ticks.span.since_ms // HOUR_MS * HOUR_MS:
-            return True
-        there_ms = span.until_ms - max(span.since_ms, ticks.span.since_ms)
-        left_ms = there_ms - (ranged.span.until_ms - ranged.span.since_ms)
-        return tolerance >= ERROR and left_ms <= tolerance * there_ms
 
     def _answers(
         self, stream: Stream, field: str, ranged: Ranged, select: Select, span: Span, uuids: set[str] | None
@@ -118,3 +113,12 @@ class Sketched:
         if not select.guests:
             return None
         return asked.uuids(self._reading.seen(stream, span, on_damaged), select.guests)
+
+
+def _is_best(ranged: Ranged, ticks: Stock | None, span: Span, tolerance: float) -> bool:
+    """Whether what sketches leave out of a span is tolerated; or whether there is more in them than in ticks."""
+    if ticks is None or ranged.span.since_ms < ticks.span.since_ms // HOUR_MS * HOUR_MS:
+        return True
+    there_ms = span.until_ms - max(span.since_ms, ticks.span.since_ms)
+    left_ms = there_ms - (ranged.span.until_ms - ranged.span.since_ms)
+    return tolerance >= ERROR and left_ms <= tolerance * there_ms

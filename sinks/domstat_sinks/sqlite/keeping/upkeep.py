@@ -41,7 +41,7 @@ TIER_SLICES_MS = {1: 6 * merging.HOUR_MS, 2: 2 * DAY_MS}
 """By tier, how much time a slice of buckets spans: 72 of five minutes, or 48 hours, which take as much to seal."""
 
 BEHIND = 4
-"""Slices' worth of rows not sealed at which the work is no longer spread: after an import, or an upgrade."""
+"""Slices of ``TICKS_MAX`` that wait when work is no longer spread: a backlog came at once, or a file was upgraded."""
 
 
 _DAYS = "days"
@@ -218,7 +218,17 @@ class Upkeep:
         )
 
     def _is_behind(self) -> bool:
-        return any(known.due and known.ticks > BEHIND * SLICE_TICKS for known in self._streams.values())
+        """Whether so much waits to be sealed that head rows would pile up."""
+        return any(known.due and self._waits(stream, known.due) for stream, known in self._streams.items())
+
+    def _waits(self, stream: int, due: int) -> bool:
+        most = BEHIND * TICKS_MAX
+        (waiting,) = self._connection.execute(
+            "SELECT count(*) FROM (SELECT 1 FROM head WHERE stream = ?1 AND id <= ?2"
+            " AND id > (SELECT sealed FROM stream WHERE id = ?1) LIMIT ?3)",
+            (stream, due, most),
+        ).fetchone()
+        return bool(waiting == most)
 
     def _step(self) -> None:
         if self._work is None:
