@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from domstat_bench import (
     scrape,
     store,
     store_table,
+    store_year,
     tick,
 )
 from domstat_bench.agent_run import SINKS, BenchError
@@ -80,6 +82,7 @@ def main() -> None:
     storing = commands.add_parser("store", help="the history beside VictoriaMetrics, Prometheus and InfluxDB")
     _add_store_options(storing)
     storing.set_defaults(act=_store)
+    _add_year_options(commands.add_parser("year", help="a year of made-up guests, and what is asked of it"))
     arguments = parser.parse_args(_with_default(sys.argv[1:], "tick", {*commands.choices, "-h", "--help"}))
     try:
         figures = arguments.act(arguments)
@@ -113,6 +116,13 @@ def _add_store_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peer", choices=store.PEERS, action="append", help="may be repeated (default: four of them)")
     parser.add_argument("--quick", action="store_true", help="8 guests and 2 hours, beside VictoriaMetrics alone")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file too")
+
+
+def _add_year_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--guests", type=int, default=20, help="made-up guests (default: %(default)s)")
+    parser.add_argument("--days", type=int, default=365, help="how long they are watched (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file too")
+    parser.set_defaults(act=_year)
 
 
 def _tick(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -199,11 +209,25 @@ def _store(arguments: argparse.Namespace) -> dict[str, Any]:
     plan = store.QUICK if arguments.quick else store.plan_of(
         arguments.guests, arguments.days, arguments.peers_guests, arguments.peers_days, arguments.peer
     )  # fmt: skip
-    measured = store.run(plan, lambda words: print(f"bench: {words}", file=sys.stderr, flush=True))
+    measured = store.run(plan, _say)
     print(report.heading(measured.head))
     for table in store_table.tables(measured):
         print(table, flush=True)
     return {"store": store.summary(measured)}
+
+
+def _year(arguments: argparse.Namespace) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="domstat-bench-") as folder:
+        measured = store_year.run(arguments.guests, arguments.days, arguments.guests, Path(folder), _say)
+    print(report.heading(store.head()))
+    for table in store_year.tables(measured):
+        print(table, flush=True)
+    answers = {name: answered.cpu_ns for name, answered in measured.answers.items()}
+    return {"year": {"tiers": measured.tiers, "reckoned_bytes": measured.reckoned_bytes, "answers": answers}}
+
+
+def _say(words: str) -> None:
+    print(f"bench: {words}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
