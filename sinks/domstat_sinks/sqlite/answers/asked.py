@@ -75,6 +75,10 @@ class Fields(Struct, frozen=True):
         """Return the fields of one use."""
         return frozenset(field for field, its in self.uses.items() if its is use)
 
+    def without(self, fields: Collection[str]) -> Fields:
+        """Return all but some."""
+        return Fields({field: use for field, use in self.uses.items() if field not in fields}) if fields else self
+
     def used(self) -> list[Use]:
         """Return the uses that there are."""
         return sorted(set(self.uses.values()))

@@ -122,9 +122,7 @@ class Reading:
         told = None if on_damaged is None else Once(on_damaged)
         with self._streams.snapshot():
             span = self._streams.closed(select.span)
-            chosen = self._chosen(select, told)
-        wanted = [(key, count) for key, count in chosen.keys if (key.who.stream, key.field) not in but]
-        chosen = replace(chosen, keys=wanted)
+            chosen = self._chosen(select, told, but)
         asked_ms = span.until_ms - span.since_ms
         for key, parts in self._answers(chosen, select, told, may_total=False):
             rated = None if look_up(key.field).kind in asked.NAMED else _rated(parts[0][1], select)
@@ -142,24 +140,25 @@ class Reading:
 
     # What is meant.
 
-    def _chosen(self, select: Select, told: OnDamaged | None) -> Chosen:
-        """Find out what is meant, and where that is."""
+    def _chosen(self, select: Select, told: OnDamaged | None, but: frozenset[tuple[int, str]] = frozenset()) -> Chosen:
+        """Find out what is meant, *but* for these fields of these streams, and where that is."""
         streams = {stream.number: stream for stream in self._streams.every() if asked.is_wanted(stream, select)}
         fields = asked.fields_of(select, self._streams.fields())
         pieces: dict[tuple[int, Use], list[Piece]] = {}
+        own = {number: fields.without({field for of, field in but if of == number}) for number in streams}
         for number, stream in streams.items():
             stored = self._streams.stored(stream)
-            for use in fields.used():
+            for use in own[number].used():
                 pieces[number, use] = asked.pieces_of(select, use, stored)
         sightings = list(self._sightings(pieces, told))
         uuids = asked.uuids(sightings, select.guests) if select.guests else None
         newest = {seen.who: seen for seen in sightings}
         counts: dict[Key, int] = {}
         for (number, use), of_stream in pieces.items():
-            own = fields.of(use)
-            choice = Choice(select, uuids, own)
+            named = own[number].of(use)
+            choice = Choice(select, uuids, named)
             for piece in of_stream:
-                for key, count in self._found(number, piece, choice, own, told):
+                for key, count in self._found(number, piece, choice, named, told):
                     counts[key] = counts.get(key, 0) + count
 
         def place(item: tuple[Key, int]) -> tuple[object, ...]:

@@ -59,6 +59,7 @@ class Sketched:
         of: set[tuple[int, str]] = set()
         with self._streams.snapshot():
             span = self._streams.closed(select.span)
+            slack_ms = select.tolerance / 2 * (span.until_ms - span.since_ms)
             meant = asked.fields_of(select, self._streams.fields())
             fields = sketched_fields(select, frozenset(meant.uses))
             for stream in self._streams.every() if fields else []:
@@ -69,7 +70,9 @@ class Sketched:
                     continue
                 uuids = self._uuids(stream, select, span, told)
                 for field, key_field in fields.items():
-                    ranged = ranges.quantiles(self._streams.connection, stream.number, key_field, span, shares, told)
+                    ranged = ranges.quantiles(
+                        self._streams.connection, stream.number, key_field, span, shares, told, slack_ms
+                    )
                     if ranged is not None and _is_best(ranged, ticks, span, select.tolerance):
                         of.add((stream.number, field))
                         found += self._answers(stream, field, ranged, select, span, uuids)

@@ -41,10 +41,12 @@ def quantiles(
     span: Span,
     shares: Sequence[float],
     on_damaged: OnDamaged | None = None,
+    slack_ms: float = 0.0,
 ) -> Ranged | None:
     """Return the quantiles of a key field in a range, of all guests of a stream that have values in it; None for none.
 
-    Raises sqlite3.Error; and DamagedError, unless *on_damaged* is to be told of sketches that are left out.
+    At its ends so much as *slack_ms* may be left out, so that whole days are enough. Raises sqlite3.Error; and
+    DamagedError, unless *on_damaged* is to be told of sketches that are left out.
     """
     found = connection.execute("SELECT id FROM field WHERE name = ?", (field,)).fetchone()
     if found is None:
@@ -53,6 +55,7 @@ def quantiles(
     within = _within(connection, key, span)
     if within is None:
         return None
+    within = _of_days(connection, key, within, slack_ms) or within
     blocks = connection.execute(
         "SELECT block FROM sketch_day WHERE stream = ?1 AND field = ?2 UNION"
         " SELECT block FROM sketch_hour WHERE stream = ?1 AND field = ?2 ORDER BY 1",
@@ -82,6 +85,16 @@ def _within(connection: sqlite3.Connection, key: tuple[int, int], span: Span) ->
     if until_ms < in_hours_from:
         until_ms = until_ms // DAY_MS * DAY_MS
     return Span(since_ms, until_ms) if since_ms < until_ms else None
+
+
+def _of_days(connection: sqlite3.Connection, key: tuple[int, int], span: Span, slack_ms: float) -> Span | None:
+    """Return the whole days in a range that are summed up, None where that leaves too much out."""
+    (added,) = connection.execute(
+        "SELECT ifnull(max(day) + 1, 0) FROM sketch_day WHERE stream = ? AND field = ?", key
+    ).fetchone()
+    days = Span(-(-span.since_ms // DAY_MS) * DAY_MS, min(span.until_ms // DAY_MS, added) * DAY_MS)
+    left_ms = (span.until_ms - span.since_ms) - (days.until_ms - days.since_ms)
+    return days if days.since_ms < days.until_ms and left_ms <= slack_ms else None
 
 
 class _Summing:
