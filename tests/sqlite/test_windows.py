@@ -60,7 +60,7 @@ def test_a_member_is_read_at_one_place_in_each_call_or_at_several() -> None:
     assert np.asarray(made.place(1, np.array([0, 1, 2]))).tolist() == [300, 300, 300]
 
 
-def test_a_series_is_plain_of_which_nothing_is_to_be_said() -> None:
+def test_a_series_is_plain_that_is_a_single_column() -> None:
     made = directory([ALL, RESTARTED], [0, 0, 1, 1])
     made.breaks = {(1, 0): [2], (2, EVERYTHING): [0]}
     places = places_of(roster(made), 7, "cpu.time")
@@ -69,14 +69,15 @@ def test_a_series_is_plain_of_which_nothing_is_to_be_said() -> None:
         Key(B, "cpu.time", None): [(1, 0)],
         Key(C, "cpu.time", None): [(2, 0)],
     }
-    assert places.plain == {}
+    assert [(key.who, one.is_broken) for key, one in places.plain.items()] == [(B, True), (C, True)]
+    assert places.ticks.keys() == {(0, 0), (3, 0), (1, 0), (2, 0)}, "where there are breaks ticks are looked at"
     made.breaks = {}
     plain = places_of(roster(made), 7, "cpu.time").plain
     assert list(plain) == [Key(B, "cpu.time", None), Key(C, "cpu.time", None)]
     one, other = plain.values()
     assert (one.row, other.row, one.place, one.type) == (1, 2, (3, 6), ValueType.U64)
     assert one.at is other.at, "the same ticks are the same array"
-    assert isinstance(one, Plain)
+    assert (isinstance(one, Plain), one.is_broken) == (True, False)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,15 @@ class Roster:
         self._turns: dict[Who, list[int] | None] = {}
         self._fractions: dict[int, tuple[int, int] | None] = {}
         self.seen_in_all: list[Seen] | None = None
+        self._places: dict[tuple[int, ...], Integers] = {}
+
+    def same(self, at: Integers) -> Integers:
+        """Return the array of places of ticks that is known and equals this one, known from now on if there is none.
+
+        So what follows from the ticks is worked out once, whoever has values in them.
+        """
+        found = self._places.setdefault((len(at), int(at[0]), int(at[-1])), at)
+        return found if found is at or np.array_equal(found, at) else at
 
     def in_turn(self, who: Who, spots: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]] | None:
         """Put the series of a subject, (member, column) each, into the order of their ticks.
@@ -99,25 +108,18 @@ def places_of(roster: Roster, number: int, field: str) -> Places:
             spots.setdefault(key, []).append((member, column))
     plain: dict[Key, Plain] = {}
     ticks: dict[tuple[int, int], Integers] = {}
-    strung: dict[tuple[int, ...], Integers] = {}
     for key, own in spots.items():
         ((member, column), *more) = own
         fraction = roster.fraction(member)
         is_broken = directory.breaks.keys() & {(member, column), (member, EVERYTHING)}
         is_plain = not more and len(roster.members[key.who]) == 1
         if is_plain and fraction is not None:
-            at = same(strung, directory.ticks_of(member, column))
+            at = roster.same(directory.ticks_of(member, column))
             row = directory.place(member, column)
             plain[key] = Plain(member // GROUP, row, at, fraction, directory.columns[column].type, bool(is_broken))
         if key not in plain or is_broken:
             ticks.update((spot, directory.ticks_of(*spot)) for spot in own)
     return Places(spots, plain, ticks)
-
-
-def same(known: dict[tuple[int, ...], Integers], at: Integers) -> Integers:
-    """Return the array that is known and equals this one, which is known from now on if there is none."""
-    found = known.setdefault((len(at), int(at[0]), int(at[-1])), at)
-    return found if found is at or np.array_equal(found, at) else at
 
 
 class Window:
@@ -133,12 +135,11 @@ class Window:
             self.inside &= (directory.time_ms >= span.since_ms) & (directory.time_ms < span.until_ms)
         places = np.flatnonzero(self.inside)
         self.first, self.last = (int(places[0]), int(places[-1])) if len(places) else (0, -1)
-        self._strung: dict[tuple[int, ...], Integers] = {}
         self._ticks: dict[tuple[int, bool], tuple[Integers, Ticks | None, slice]] = {}
 
     def strung(self, parts: Sequence[Integers]) -> Integers:
         """Put places of ticks one after the other; what comes is the same array wherever it equals one before."""
-        return same(self._strung, parts[0] if len(parts) == 1 else np.concatenate(parts))
+        return self.roster.same(parts[0] if len(parts) == 1 else np.concatenate(parts))
 
     def ticks(self, at: Integers, *, increases: bool) -> tuple[Ticks | None, slice]:
         """Return those of the ticks *at* some places that are in the window, None for none; and which these are.
