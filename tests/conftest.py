@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -27,6 +28,10 @@ settings.load_profile("domstat")
 
 # How wide a terminal is decides what tables look like; so do those who run tests several at once.
 os.environ.pop("COLUMNS", None)
+
+# A shell that runs tests in the background has them ignore interrupts, and so all that they start; some are sent one.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -218,7 +218,7 @@ def _store(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _year(arguments: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="domstat-bench-") as folder:
-        measured = store_year.run(arguments.guests, arguments.days, arguments.guests, Path(folder), _say)
+        measured = store_year.run(arguments.guests, arguments.days, store_year.FULL_GUESTS, Path(folder), _say)
     print(report.heading(store.head()))
     for table in store_year.tables(measured):
         print(table, flush=True)

@@ -35,8 +35,11 @@ SETTLED_HOURS = 6
 FULL_DAYS = 3
 """Days of all ticks, by which the size of a year is reckoned: the tiers are merged to days by then."""
 
-KEPT_DAYS = {"raw": 30, "five minutes": 180, "hours": 365, "sketches": 365, "names and events": 365}
-"""What a year holds by default."""
+FULL_GUESTS = 60
+"""Guests of these days; those of few share less in a chunk, and leave more of its pages empty."""
+
+KEPT_DAYS = {"ticks": 30, "five minutes": 180, "hours": 365, "sketches of hours": 8, "days": 365}
+"""How many days of each a year has by default."""
 
 GUESTS = 200
 SIZE_GB = 4.0
@@ -72,11 +75,22 @@ def run(guests: int, days: int, full_guests: int, folder: Path, say: Callable[[s
         }
     say(f"writing {full_guests} guests, {FULL_DAYS} days, all ticks")
     store_ours.write(Workload(full_guests), FULL_DAYS * DAY_HOURS, folder / "full")
-    with store_ours.history_in(folder / "full") as history:
-        stored = {tier.name: tier.stored_bytes for tier in history.info().tiers}
-    tiers = {name: stored.get(name, 0) for name in KEPT_DAYS if name != "raw"}
-    tiers["raw"] = sum(size for name, size in stored.items() if name not in tiers)
+    tiers = _tiers_of(folder / "full")
     return Year(guests, days, store_ours.path_in(folder / "year").stat().st_size, answers, full_guests, tiers)
+
+
+def _tiers_of(folder: Path) -> dict[str, int]:
+    """Return the bytes of the pages that each part of KEPT_DAYS takes."""
+    with store_ours.history_in(folder) as history:
+        stored = {tier.name: tier.stored_bytes for tier in history.info().tiers}
+    tables = store_ours.sizes_of(store_ours.path_in(folder)).tables
+    ticks = sum(size for name, size in stored.items() if name.startswith("ticks by"))
+    packed = {"ticks": ticks, "five minutes": stored["five minutes"], "hours": stored["hours"]}
+    fill = (tables["chunk"] + tables["segment"]) / sum(packed.values())
+    return {name: round(size * fill) for name, size in packed.items()} | {
+        "sketches of hours": tables["sketch_hour"],
+        "days": tables["sketch_day"] + tables["day"],
+    }
 
 
 def _write(workload: Workload, days: int, folder: Path) -> None:

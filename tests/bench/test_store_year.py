@@ -20,7 +20,7 @@ def test_a_few_days_are_written_and_answer(tmp_path: Path, monkeypatch: pytest.M
     assert [number for name, number in found.items() if "top 10" in name or "p95" in name] == [2, 2, 2]
     assert [words.partition(" ")[0] for words in said] == ["writing", "asking", "writing"]
     assert set(measured.tiers) == set(KEPT_DAYS)
-    assert measured.tiers["raw"] > measured.tiers["hours"] > 0
+    assert measured.tiers["ticks"] > measured.tiers["hours"] > 0
     assert [table.title for table in store_year.tables(measured)] == ["A year's size", "A year's answers"]
 
 
