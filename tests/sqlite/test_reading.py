@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from domstat.derive import Derivation, derive, derive_host
 from domstat.history import EVER_MS, Aggregate, HistoryError, Quantiles, Select, Series, Span
@@ -329,3 +330,28 @@ def test_a_damaged_sketch_is_named_and_the_others_answer(
     connection.close()
     assert [text.partition(" is damaged")[0] for text in told] == [f"row {number} of {table} (cpu.cores)"]
     assert [one.subject.uuid for one in found] == [*UUIDS]
+
+
+def test_a_guest_is_one_subject_of_a_tier_however_often_it_was_started(path: Path) -> None:
+    plain = sqlite3.connect(path)
+    found = plain.execute(
+        "SELECT DISTINCT r.incarnation FROM stream s JOIN head h ON h.stream = s.id"
+        " JOIN layout_record r ON r.layout = h.layout WHERE s.tier > 0 AND r.kind = 'guest'"
+    ).fetchall()
+    plain.close()
+    assert found == [(None,)]
+
+
+def test_a_field_that_comes_while_a_reader_is_open_is_read(tmp_path: Path, ticks: list[Batch]) -> None:
+    writer = Writer(tmp_path / "history.db")
+    writer.write(ticks[:2])
+    connection = connect(tmp_path / "history.db")
+    asked = Query(connection)
+    select = Select(fields=("late.*",))
+    assert list(asked.read(select)) == []
+    (record, *_) = ticks[2].records
+    late = replace(record, figures=Figures({**record.params, "late.comer": 5}))
+    writer.write([replace(ticks[2], records=(late,))])
+    assert [one.values.tolist() for one in asked.read(select)] == [[5]]
+    connection.close()
+    writer.close()
