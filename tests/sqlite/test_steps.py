@@ -158,10 +158,10 @@ def test_quantiles_come_in_the_order_they_are_asked_for_and_the_values_stay_as_t
 
 
 def test_coverage_is_a_share_of_the_span_and_never_more_than_all() -> None:
-    whole = column(list(range(50)), list(range(0, 500, 10)))
-    assert steps.share_covered(whole, Span(0, 1000)) == 0.5
-    assert steps.share_covered(whole, Span(0, 400)) == 1.0
-    assert steps.share_covered(whole, Span(7, 7)) == 0.0
+    covered_ms = column(list(range(50)), list(range(0, 500, 10))).covered.covered_ms
+    assert steps.share_covered(covered_ms, Span(0, 1000)) == 0.5
+    assert steps.share_covered(covered_ms, Span(0, 400)) == 1.0
+    assert steps.share_covered(covered_ms, Span(7, 7)) == 0.0
 
 
 def test_what_samples_are_in_which_steps_is_found_out_once_for_all_at_the_same_times() -> None:

@@ -84,7 +84,6 @@ class Reading:
             span = self._streams.closed(select.span)
             chosen = self._chosen(select, told)
         stepper = steps.Stepper(select.step_ms, span)
-        asked_ms = span.until_ms - span.since_ms
         may_total = asked.is_total(select) and span.since_ms > 0
         for key, parts in self._answers(chosen, select, told, may_total=may_total):
             way = asked.way_of(key.field, select)
@@ -96,7 +95,7 @@ class Reading:
                     device=key.device,
                     measure=asked.measure_of(key.field, select, way.aggregate),
                     tier="+".join(dict.fromkeys(name for name, _ in parts)),
-                    coverage=min(1.0, sum(_covered_ms(of) for _, of in parts) / asked_ms),
+                    coverage=steps.share_covered(sum(_covered_ms(of) for _, of in parts), span),
                     time_ms=shown.time_ms,
                     values=shown.values,
                 )
@@ -123,7 +122,6 @@ class Reading:
         with self._streams.snapshot():
             span = self._streams.closed(select.span)
             chosen = self._chosen(select, told, but)
-        asked_ms = span.until_ms - span.since_ms
         for key, parts in self._answers(chosen, select, told, may_total=False):
             rated = None if look_up(key.field).kind in asked.NAMED else _rated(parts[0][1], select)
             if rated is not None and len(rated.time_ms):
@@ -133,7 +131,7 @@ class Reading:
                     device=key.device,
                     measure=asked.measure_of(key.field, select, Aggregate.LAST),
                     tier=RAW,
-                    coverage=min(1.0, _covered_ms(parts[0][1]) / asked_ms),
+                    coverage=steps.share_covered(_covered_ms(parts[0][1]), span),
                     count=len(rated.time_ms),
                     values=steps.quantiles(rated.values, shares),
                 )

@@ -173,7 +173,7 @@ def quantiles(values: Values, shares: Sequence[float]) -> tuple[float, ...]:
     return tuple(found[place].item() for place in places)
 
 
-def share_covered(column: Column, span: Span) -> float:
-    """Return the share of a span for which a column's samples stand."""
+def share_covered(covered_ms: float, span: Span) -> float:
+    """Return the share of a span for which samples stand that stand for so much time."""
     asked_ms = span.until_ms - span.since_ms
-    return min(1.0, column.covered.covered_ms / asked_ms) if asked_ms > 0 else 0.0
+    return min(1.0, covered_ms / asked_ms) if asked_ms > 0 else 0.0
