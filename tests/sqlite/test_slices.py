@@ -15,7 +15,7 @@ from domstat_sinks.sqlite.keeping import merging
 from domstat_sinks.sqlite.keeping.sealing import Known
 from domstat_sinks.sqlite.packed.directory import EVERYTHING
 from domstat_sinks.sqlite.packed.segments import Segments
-from domstat_sinks.sqlite.packed.slices import Skeleton
+from domstat_sinks.sqlite.packed.slices import Columns, Skeleton
 
 from .conftest import History
 from .sealings import (
@@ -242,11 +242,11 @@ def test_a_skeleton_has_each_member_column_and_name_once(history: History) -> No
     write_alone(history, steady(0), steady(1, "b", "a"), tick(2, guest("a", "new", cpu_time=3), guest("a", cpu_time=4)))
     reader = history.reader()
     read = Rows(reader)
-    skeleton = Skeleton([read.layout(number) for number in (1, 2, 3)], Numbers(reader))
-    assert [(member.uuid, member.occurrence) for member in skeleton.members] == [("a", 0), ("b", 0), ("a", 1)]
-    assert skeleton.names == ["a", "b", "new"]
-    assert [len(shape) for shape in skeleton.columns_of_shapes] == [2, 1]
-    assert [layout.tolist() for layout in skeleton.layouts] == [
+    skeleton = Skeleton([read.layout(number) for number in (1, 2, 3)], Columns(Numbers(reader)))
+    assert [(member.uuid, member.occurrence) for member in skeleton.pattern.members] == [("a", 0), ("b", 0), ("a", 1)]
+    assert skeleton.pattern.names == ["a", "b", "new"]
+    assert [len(shape) for shape in skeleton.pattern.shapes] == [2, 1]
+    assert [layout.tolist() for layout in skeleton.pattern.layouts] == [
         [[0, 0, 0], [1, 0, 1]],
         [[1, 0, 1], [0, 0, 0]],
         [[0, 1, 2], [2, 1, 0]],

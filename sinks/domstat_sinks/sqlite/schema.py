@@ -420,4 +420,5 @@ PRAGMA journal_mode = WAL;
 PRAGMA synchronous = FULL;
 PRAGMA journal_size_limit = 16777216;
 PRAGMA cell_size_check = ON;
+PRAGMA secure_delete = OFF;
 """

@@ -172,8 +172,11 @@ class Writer:
         self._segments = Segments(self._connection)
         self._ids.forget()
 
-    def _forget_layouts(self) -> None:
-        self._layouts.clear()
+    def _forget_layouts(self, gone: frozenset[int]) -> None:
+        """Drop the numbers of layouts that are *gone*."""
+        for remembered in self._layouts.values():
+            for key in [key for key, (_, _, number) in remembered.items() if number in gone]:
+                del remembered[key]
 
     def _write_batch(self, batch: Batch) -> None:
         stream = self._numbers.stream(batch.stream)
@@ -279,7 +282,7 @@ class Writer:
 
     def _values(self, record: Record, shape: Shape) -> Iterable[Any]:
         """Return the values as they are packed. Raises struct.error where packing would change one silently."""
-        if not shape.texts and not shape.reals and not shape.flags:
+        if shape.is_plain:
             return record.figures.values
         values: list[Any] = list(record.figures.values)
         for position in shape.reals:

@@ -39,7 +39,7 @@ class Column(Struct, frozen=True, array_like=True):
 class Shape:
     """The columns of a record, with what packs its values."""
 
-    __slots__ = ("columns", "flags", "packer", "reals", "texts")
+    __slots__ = ("columns", "flags", "is_plain", "packer", "reals", "texts")
 
     def __init__(self, columns: tuple[Column, ...]) -> None:
         self.columns = columns
@@ -49,6 +49,8 @@ class Shape:
         self.reals = [i for i, column in enumerate(columns) if column.type is ValueType.F64]
         self.flags = [i for i, column in enumerate(columns) if column.type is ValueType.BOOL and not _is_flag(column)]
         """The columns of booleans whose next value may be something else, for all that the catalogue knows."""
+        self.is_plain = not (self.texts or self.reals or self.flags)
+        """Whether values are packed as they are."""
 
     @property
     def digest(self) -> bytes:

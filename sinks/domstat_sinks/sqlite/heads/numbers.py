@@ -35,6 +35,10 @@ class Numbers:
         self._fields: dict[str, int] = {}
         self._shapes: dict[Shape, int] = {}
 
+    def forget_shapes(self, gone: frozenset[int]) -> None:
+        """Drop the numbers of shapes that are *gone*."""
+        self._shapes = {shape: number for shape, number in self._shapes.items() if number not in gone}
+
     def stream(self, stream: tuple[str, str], tier: int = 0) -> int:
         """Return the number of a stream, (host, collect block), or of one of its tiers."""
         find, add = (

@@ -7,14 +7,15 @@ strung together, and what the ticks of the later segment follow on, its leads, a
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from msgspec import Struct
 
 from domstat_sinks.sqlite.heads.row import Words
-from domstat_sinks.sqlite.keeping.sealing import DAY_MS, begin, positions, publish, retire, write_chunks
+from domstat_sinks.sqlite.keeping.sealing import DAY_MS, begin, insert_chunk, positions, publish, retire
 from domstat_sinks.sqlite.packed import chunk
 from domstat_sinks.sqlite.packed.directory import GROUP, Directory, Index, Integers
 from domstat_sinks.sqlite.packed.prediction import PREDICTED, predict
@@ -79,17 +80,38 @@ CHUNK_BYTES = 4 * 1024 * 1024
 """Bytes of packed chunks kept while merging: those of one field and group, of all hours of a day."""
 
 
+_NO_BREAKS: tuple[int, ...] = ()
+
+
 class _Input:
     """A segment to be merged, and where its members, columns and ticks are in the merged one."""
 
     def __init__(self, segment: int, directory: Directory) -> None:
         self.segment = segment
         self.directory = directory
-        self.members: dict[int, int] = {}
-        """By merged member, the member here."""
-        self.columns: dict[int, int] = {}
+        self.members: list[int] = []
+        """By member here, the merged one."""
+        self.columns: list[int] = []
+        """By column here, the merged one."""
         self.ticks: Integers = np.zeros(0, dtype=np.int64)
         """By tick here, the merged tick; -1 for one that an earlier segment has."""
+
+    @cached_property
+    def fresh(self) -> tuple[Any, Any]:
+        """Which ticks are merged, and where to; slices where they are neighbours, which are copied faster."""
+        own = np.flatnonzero(self.ticks >= 0)
+        return _as_slice(own), _as_slice(self.ticks[own])
+
+    def groups_in(self, group: int) -> list[int]:
+        """Return the groups here that members of a merged group are in."""
+        return self._groups_in.get(group, [])
+
+    @cached_property
+    def _groups_in(self) -> dict[int, list[int]]:
+        found: dict[int, set[int]] = {}
+        for own, merged in enumerate(self.members):
+            found.setdefault(merged // GROUP, set()).add(own // GROUP)
+        return {group: sorted(own) for group, own in found.items()}
 
 
 class Merging:
@@ -102,115 +124,114 @@ class Merging:
         self._segments = segments
         self._read = Segments(connection, CHUNK_BYTES)
         self._inputs: list[_Input] = []
-        self._todo: list[tuple[int, int]] = []
-        self._unpacked: dict[tuple[int, int, int], list[Words]] = {}
-        """The inputs' chunks that the chunk at hand is made of."""
         self.segment = begin(connection)
+        self._steps = self._all_steps()
 
     def step(self) -> bool:
-        """Write one chunk, or at last publish; return whether there is more. Raises sqlite3.Error, DamagedError."""
-        if not self._inputs:
-            self._inputs = [_Input(segment, self._read.directory(segment)) for segment in self._segments]
-            self._directory = _merged(self._inputs)
-            self._todo = [(field, group) for group in range(self._directory.groups) for field in self._directory.fields]
-            return True
-        if self._todo:
-            field, group = self._todo.pop()
-            write_chunks(
-                self._connection,
-                self.segment,
-                group,
-                iter([(field, self._series(field, group))]),
-                joint=self._level < LAST,
-            )
-            return True
-        retire(self._connection, self._segments)
-        publish(self._connection, self.segment, self.stream, self._level, self._directory)
-        return False
+        """Do part of a chunk, or at last publish; return whether there is more. Raises sqlite3.Error, DamagedError."""
+        return next(self._steps, None) is not None
 
     def give_up(self) -> None:
         """Leave segments of which one is damaged as they are: what can be read of them stays so."""
         level = [(self._level, segment) for segment in self._segments]
         self._connection.executemany("UPDATE segment SET level = ? WHERE id = ?", level)
 
-    def _series(self, field: int, group: int) -> list[chunk.Series]:
-        directory = self._directory
-        self._unpacked.clear()
-        name = self._read.field(field)
-        pairs = directory.series(field, group)
-        together = self._together(field, group, pairs)
-        return [
-            chunk.Series(
-                directory.columns[column].type,
-                self._words(member, column) if together is None else together[place],
-                self._reference(name, member, column),
-                positions(directory, member, column),
-            )
-            for place, (member, column) in enumerate(pairs)
-        ]
+    def _all_steps(self) -> Iterator[bool]:
+        for segment in self._segments:
+            self._inputs.append(_Input(segment, self._read.directory(segment)))
+        directory = self._directory = _merged(self._inputs)
+        broken = {member for (member, _), ticks in directory.breaks.items() if max(ticks)}
+        members = range(len(directory.members))
+        self._plain = {member for member in members if member not in broken and directory.is_everywhere(member)}
+        """The members that have all their series in all ticks, without a break."""
+        yield True
+        for group in range(self._directory.groups):
+            for field in self._directory.fields:
+                series = yield from self._series(field, group)
+                blob = yield from chunk.encoding(series, joint=self._level < LAST)
+                insert_chunk(self._connection, self.segment, group, field, blob)
+                yield True
+        retire(self._connection, self._segments)
+        publish(self._connection, self.segment, self.stream, self._level, self._directory)
 
-    def _together(self, field: int, group: int, pairs: Sequence[tuple[int, int]]) -> Words | None:
-        """Join all series of a chunk at once, where all inputs have just these, in all their ticks."""
-        found = []
+    def _series(self, field: int, group: int) -> Generator[bool, None, list[chunk.Series]]:
+        """Put the series of a chunk together, a segment at a time."""
+        directory, name = self._directory, self._read.field(field)
+        words = yield from self._together(field, group)
+        references = (yield from self._references(name, field, group)) if name in PREDICTED else {}
+        series = []
+        for row, (member, column) in enumerate(directory.series(field, group)):
+            own, breaks = words[row], _NO_BREAKS
+            if member not in self._plain:
+                own, breaks = _own(own, directory.ticks_of(member, column)), positions(directory, member, column)
+            series.append(chunk.Series(directory.columns[column].type, own, references.get((member, column)), breaks))
+        return series
+
+    def _together(self, field: int, group: int) -> Generator[bool, None, Words]:
+        """Return a row of words for each series of a chunk, all ticks long; 0 where it has no value."""
+        pairs = self._directory.series(field, group)
+        words = np.zeros((len(pairs), len(self._directory)), dtype=np.uint64)
+        row_of = {pair: row for row, pair in enumerate(pairs)}
+        pace = chunk.Pace()
         for item in self._inputs:
-            own = [(item.members.get(member), item.columns.get(column)) for member, column in pairs]
-            if item.directory.series(field, group) != own:
-                return None
-            matrix = self._read.chunk(item.segment, field, group).matrix()
-            if matrix is None or matrix.shape[1] != len(item.directory):
-                return None
-            found.append(matrix if (item.ticks >= 0).all() else matrix[:, item.ticks >= 0])
-        places = np.concatenate([item.ticks[item.ticks >= 0] for item in self._inputs])
-        return np.concatenate(found, axis=1) if bool((places[1:] > places[:-1]).all()) else None
+            for own_group in item.groups_in(group):
+                self._take(item, field, own_group, row_of, words)
+                if pace.is_enough(len(pairs) * len(item.directory)):
+                    yield True
+        return words
 
-    def _words(self, member: int, column: int) -> Words:
-        """Join the values of a series."""
-        found, ticks = [], []
-        for item in self._inputs:
-            own_member, own_column = item.members.get(member), item.columns.get(column)
-            if own_member is None or own_column is None:
-                continue
-            own = item.directory.ticks_of(own_member, own_column)
-            if len(own):
-                places = item.ticks[own]
-                fresh = places >= 0
-                words = self._input(item, own_member, own_column)
-                found.append(words if fresh.all() else words[fresh])
-                ticks.append(places if fresh.all() else places[fresh])
-        words, places = np.concatenate(found), np.concatenate(ticks)
-        in_order = bool((places[1:] > places[:-1]).all())
-        return words if in_order else words[np.argsort(places)]
+    def _take(self, item: _Input, field: int, group: int, row_of: dict[tuple[int, int], int], words: Words) -> None:
+        """Lay over *words* what a chunk of an input has for it; *row_of* says where each series is there."""
+        directory, members, columns = item.directory, item.members, item.columns
+        series = directory.series(field, group)
+        wanted = [row_of.get((members[member], columns[column]), -1) for member, column in series]
+        rows = np.array(wanted, dtype=np.int64)
+        places = np.flatnonzero(rows >= 0)
+        if not len(places):
+            return
+        opened = self._read.chunk(item.segment, field, group)
+        is_whole = opened.are_rows(places, len(directory))
+        whole = places[is_whole]
+        if len(whole):
+            own, merged = item.fresh
+            into = rows[whole] if isinstance(merged, slice) else rows[whole][:, None]
+            words[into, merged] = opened.rows(whole)[:, own]
+        for place in places[~is_whole].tolist():
+            member, column = series[place]
+            at = item.ticks[directory.ticks_of(member, column)]
+            words[wanted[place], at[at >= 0]] = self._read.words(item.segment, member, column)[at >= 0]
 
-    def _input(self, item: _Input, member: int, column: int) -> Words:
-        """Return a series of an input, whose chunk is unpacked whole: its neighbours are asked for next."""
-        key = (item.segment, item.directory.columns[column].field, member // GROUP)
-        place = item.directory.place(member, column)
-        if self._read.chunk(*key).predicted(place):
-            return self._read.words(item.segment, member, column)
-        if key not in self._unpacked:
-            self._unpacked[key] = self._read.chunk(*key).all_words()
-        return self._unpacked[key][place]
-
-    def _reference(self, name: str, member: int, column: int) -> Words | None:
-        """Return what a column is predicted from, where its member has all of that in the same ticks."""
-        if name not in PREDICTED:
-            return None
+    def _references(self, name: str, field: int, group: int) -> Generator[bool, None, dict[tuple[int, int], Words]]:
+        """Return, by series, what it is predicted from, where its member has all of that in the same ticks."""
         directory = self._directory
-        spec = directory.columns[column]
-        others = [
-            other
-            for wanted in PREDICTED[name]
-            for field in directory.fields
-            if self._read.field(field) == wanted
-            for other in directory.columns_of(member, field)
-            if directory.columns[other].device == spec.device
-        ]
-        ticks = directory.ticks_of(member, column)
-        if len(others) != len(PREDICTED[name]) or any(
-            not np.array_equal(directory.ticks_of(member, other), ticks) for other in others
-        ):
-            return None
-        return predict([self._words(member, other) for other in others])
+        numbers = {self._read.field(other): other for other in directory.fields}
+        parts: list[dict[tuple[int, str | None], tuple[int, Words]]] = []
+        for wanted in PREDICTED[name]:
+            part: dict[tuple[int, str | None], tuple[int, Words]] = {}
+            if wanted in numbers:
+                words = yield from self._together(numbers[wanted], group)
+                for row, (member, column) in enumerate(directory.series(numbers[wanted], group)):
+                    part[member, directory.columns[column].device] = column, words[row]
+            parts.append(part)
+        found = {}
+        for member, column in directory.series(field, group):
+            ticks = directory.ticks_of(member, column)
+            others = [part[key] for part in parts if (key := (member, directory.columns[column].device)) in part]
+            is_same = all(np.array_equal(directory.ticks_of(member, other), ticks) for other, _ in others)
+            if len(others) == len(parts) and is_same:
+                found[member, column] = predict([_own(words, ticks) for _, words in others])
+        return found
+
+
+def _own(words: Words, ticks: Integers) -> Words:
+    """Return the words of some ticks, out of those of all."""
+    return words if len(ticks) == len(words) else words[ticks]
+
+
+def _as_slice(places: Integers) -> Any:
+    if len(places) and int(places[-1]) - int(places[0]) == len(places) - 1 and bool((np.diff(places) == 1).all()):
+        return slice(int(places[0]), int(places[-1]) + 1)
+    return places
 
 
 def _merged(inputs: Sequence[_Input]) -> Directory:
@@ -228,8 +249,7 @@ def _merged(inputs: Sequence[_Input]) -> Directory:
         to_shape = [_place_array(shapes, to_column[shape]) for shape in old.shapes]
         translate = [np.array(to, dtype=np.int64) for to in (to_member, to_shape, to_name)]
         to_layout = np.array([_place_array(layouts, _translated(layout, translate)) for layout in old.layouts])
-        item.members = {merged: own for own, merged in enumerate(to_member)}
-        item.columns = {int(merged): own for own, merged in enumerate(to_column)}
+        item.members, item.columns = to_member, to_column.tolist()
         fresh = item.ticks >= 0
         boot[item.ticks[fresh]] = to_boot[old.boot[fresh]]
         layout_of[item.ticks[fresh]] = to_layout[old.layout_of[fresh]]

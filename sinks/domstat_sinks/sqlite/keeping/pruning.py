@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 
+from msgspec import Struct
+
 LAYOUTS = 16
 """Layouts removed at once, each with a row for each of a host's guests."""
 
@@ -23,14 +25,21 @@ _SHAPES_GONE = (
 )
 
 
-def prune(connection: sqlite3.Connection) -> bool:
-    """Remove some layouts and shapes that no head row has; return whether any went. Raises sqlite3.Error."""
+class Pruned(Struct, frozen=True):
+    """The numbers of layouts and shapes that are gone, and are not given again."""
+
+    layouts: frozenset[int]
+    shapes: frozenset[int]
+
+
+def prune(connection: sqlite3.Connection) -> Pruned | None:
+    """Remove some layouts and shapes that no head row has; return which, if any. Raises sqlite3.Error."""
     gone = connection.execute(_GONE, (LAYOUTS,)).fetchall()
     if not gone:
-        return False
+        return None
     connection.executemany("DELETE FROM layout WHERE id = ?", gone)
     connection.executemany("DELETE FROM layout_record WHERE layout = ?", gone)
     shapes = connection.execute(_SHAPES_GONE).fetchall()
     connection.executemany("DELETE FROM shape WHERE id = ?", shapes)
     connection.executemany("DELETE FROM shape_column WHERE shape = ?", shapes)
-    return True
+    return Pruned(frozenset(number for (number,) in gone), frozenset(number for (number,) in shapes))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from domstat_sinks.sqlite.heads.numbers import Numbers
 from domstat_sinks.sqlite.heads.rows import LayoutRead, Rows, Subject
 from domstat_sinks.sqlite.packed import chunk
 from domstat_sinks.sqlite.packed.directory import EVERYTHING, Directory
-from domstat_sinks.sqlite.packed.slices import LEADS_MAX, Group, Skeleton, Slice, Tick
+from domstat_sinks.sqlite.packed.slices import LEADS_MAX, Columns, Group, Skeleton, Slice, Tick
 from domstat_sinks.sqlite.rollups.careful import Careful
 from domstat_sinks.sqlite.rollups.roller import Roller
 
@@ -42,14 +43,14 @@ class Known:
 
     def __init__(self, connection: sqlite3.Connection, numbers: Numbers) -> None:
         self.rows = Rows(connection)
-        self._numbers = numbers
+        self._columns = Columns(numbers)
         self._skeletons: dict[int, Skeleton] = {}
 
     def skeleton(self, stream: int, layouts: Sequence[LayoutRead]) -> Skeleton:
         """Return the skeleton for a stream's layouts, nearly always those of the slice before."""
         last = self._skeletons.get(stream)
         if last is None or last.of != tuple(layouts):
-            last = self._skeletons[stream] = Skeleton(layouts, self._numbers)
+            last = self._skeletons[stream] = Skeleton(layouts, self._columns)
         return last
 
 
@@ -63,20 +64,24 @@ class Sealing:
         self.stream = stream
         self._connection = connection
         self._roller = roller
-        (self._sealed,) = connection.execute("SELECT sealed FROM stream WHERE id = ?", (stream,)).fetchone()
-        self._slice = self._load(known.rows, last_id)
-        self._directory = self._slice.open(known.skeleton(stream, list(self._slice.layouts.values())))
+        self.last_id = last_id
         self.segment = begin(connection)
-        self._steps = self._all_steps()
+        self._steps = self._all_steps(known)
 
     def step(self) -> bool:
-        """Write the chunks of one group, roll up a little, or at last publish; return whether there is more to do.
+        """Read the slice, write a chunk, roll up a little, or at last publish; return whether there is more to do.
 
         Raises DamagedError and sqlite3.Error; then nothing but what nobody reads has been written.
         """
         return next(self._steps, None) is not None
 
-    def _all_steps(self) -> Iterator[bool]:
+    def _all_steps(self, known: Known) -> Iterator[bool]:
+        found = self._connection.execute("SELECT sealed FROM stream WHERE id = ?", (self.stream,))
+        (self._sealed,) = found.fetchone()
+        self._slice = self._load(known.rows, self.last_id)
+        yield True
+        self._directory = self._slice.open(known.skeleton(self.stream, self._slice.layout_reads))
+        yield True
         if self._slice.leads == len(self._slice.ticks):  # nothing could be read
             self._connection.execute("UPDATE stream SET sealed = ? WHERE id = ?", (self.last_id, self.stream))
             return
@@ -85,10 +90,7 @@ class Sealing:
             for _ in rolling.begin():
                 yield True
         for number in range(self._directory.groups):
-            group = self._slice.group(number)
-            self._slice.find_breaks(group)
-            write_chunks(self._connection, self.segment, number, self._series(group))
-            yield True
+            yield from self._pack(number)
             while rolling is not None and rolling.is_at_hand():
                 rolling.step()
                 yield True
@@ -105,32 +107,48 @@ class Sealing:
 
     def give_up(self) -> None:
         """Set all of the slice aside: it could not be unpacked although every row's checksum was right."""
-        for tick in self._slice.ticks[self._slice.leads :]:
-            self._set_aside(tick.id, "it cannot be unpacked")
+        unsealed = self._connection.execute(
+            "SELECT h.id FROM head h JOIN stream s ON s.id = h.stream"
+            " WHERE h.stream + 0 = ? AND h.id > s.sealed AND h.id <= ?",
+            (self.stream, self.last_id),
+        ).fetchall()
+        for (head_id,) in unsealed:
+            self._set_aside(head_id, "it cannot be unpacked")
         self._connection.execute("UPDATE stream SET sealed = ? WHERE id = ?", (self.last_id, self.stream))
+
+    def _pack(self, number: int) -> Iterator[bool]:
+        """Write the chunks of one group."""
+        group = self._slice.group(number)
+        self._slice.find_breaks(group)
+        yield True
+        pace = chunk.Pace()
+        for field, series in self._series(group):
+            insert_chunk(self._connection, self.segment, number, field, chunk.encode(series, joint=True))
+            if pace.is_enough(len(series) * len(self._slice.ticks)):
+                yield True
+        yield True
 
     def _series(self, group: Group) -> Iterator[tuple[int, list[chunk.Series]]]:
         """Give, by field, the series of a group as they go into a chunk."""
-        directory = self._directory
-        series: list[chunk.Series] = []
-        for place, (member, column) in enumerate(group.series):
-            spec = directory.columns[column]
-            words = group.values[place]
-            ticks = directory.ticks_of(member, column)
-            if len(ticks) < len(words):
-                words = words[ticks]
-            breaks = positions(directory, member, column)
-            series.append(chunk.Series(spec.type, words, breaks=breaks))
-            is_last = place + 1 == len(group.series)
-            if is_last or directory.columns[group.series[place + 1][1]].field != spec.field:
-                yield spec.field, series
-                series = []
+        directory, pairs, columns = self._directory, group.members.series, self._directory.columns
+        broken = {member for (member, _), ticks in directory.breaks.items() if max(ticks)}
+        plain = {m for m in group.members.places if m not in broken and directory.is_everywhere(m)}
+        for field, places in groupby(range(len(pairs)), lambda place: columns[pairs[place][1]].field):
+            series = []
+            for place in places:
+                member, column = pairs[place]
+                words = group.values[place]
+                if member in plain:
+                    series.append(chunk.Series(columns[column].type, words))
+                else:
+                    words, breaks = words[directory.ticks_of(member, column)], positions(directory, member, column)
+                    series.append(chunk.Series(columns[column].type, words, breaks=breaks))
+            yield field, series
 
     def _load(self, rows: Rows, last_id: int) -> Slice:
         """Read the slice: what is not sealed yet, and of what is what the first ticks follow on."""
         earlier: list[Tick] = []
         ticks: list[Tick] = []
-        self.last_id = last_id
         found = self._connection.execute(
             "SELECT h.id, h.time_ms, h.boot_ns, b.boot_id, h.call_ns, h.layout, h.blob FROM head h"
             " JOIN boot b ON b.id = h.boot_id WHERE h.stream + 0 = ? AND h.id <= ? ORDER BY h.id LIMIT ?",
@@ -223,17 +241,9 @@ def retire(connection: sqlite3.Connection, segments: Sequence[int]) -> None:
         connection.executemany(statement, [(segment,) for segment in segments])
 
 
-def write_chunks(
-    connection: sqlite3.Connection,
-    segment: int,
-    group: int,
-    series: Iterator[tuple[int, list[chunk.Series]]],
-    *,
-    joint: bool = True,
-) -> None:
-    """Write the chunks of one group, by field. Raises sqlite3.Error."""
-    rows_ = [(schema.chunk_id(segment, field, group), chunk.encode(its, joint=joint)) for field, its in series]
-    connection.executemany("INSERT INTO chunk VALUES (?, ?)", rows_)
+def insert_chunk(connection: sqlite3.Connection, segment: int, group: int, field: int, blob: bytes) -> None:
+    """Store a chunk. Raises sqlite3.Error."""
+    connection.execute("INSERT INTO chunk VALUES (?, ?)", (schema.chunk_id(segment, field, group), blob))
 
 
 def followed(ticks: Sequence[Tick]) -> set[int]:

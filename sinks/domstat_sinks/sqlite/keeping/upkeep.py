@@ -34,8 +34,8 @@ BULK_TICKS = 384
 SLICE_MS = 300_000
 """A slice of fewer than ``TICKS_MAX`` ticks ends at a multiple of this, so that a roll-up's span is rarely cut."""
 
-STEP_S = 0.006
-"""Seconds of work after a tick: a fraction of what a commit may take."""
+STEP_S = 0.010
+"""Seconds of work after a tick: half of what a commit may take, and more than 200 guests cost a tick."""
 
 TIER_SLICES_MS = {1: 6 * merging.HOUR_MS, 2: 2 * DAY_MS}
 """By tier, how much time a slice of buckets spans: 72 of five minutes, or 48 hours, which take as much to seal."""
@@ -85,12 +85,12 @@ class Upkeep:
         numbers: Numbers,
         ids: HeadIds,
         bounds: Bounds,
-        on_pruned: Callable[[], None],
+        on_pruned: Callable[[frozenset[int]], None],
         *,
         in_bulk: bool = False,
         log: Any = None,
     ) -> None:
-        """*on_pruned* is told when layouts have gone, whose numbers nobody may remember then.
+        """*on_pruned* is told which layouts have gone, whose numbers nobody may remember then.
 
         *in_bulk* makes slices long: for imports, since ticks stay unsealed for longer.
         """
@@ -272,12 +272,12 @@ class Upkeep:
 
     def _prune(self) -> bool:
         """Remove layouts nobody needs any more, and forget their numbers."""
-        if not prune(self._connection):
+        pruned = prune(self._connection)
+        if pruned is None:
             return False
-        self._known = Known(self._connection, self._numbers)
-        self._numbers.forget()
-        self._roller.rows.forget()
-        self._on_pruned()
+        self._numbers.forget_shapes(pruned.shapes)
+        self._roller.rows.forget_layouts(pruned.layouts)
+        self._on_pruned(pruned.layouts)
         return True
 
     @staticmethod

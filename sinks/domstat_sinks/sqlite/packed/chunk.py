@@ -15,8 +15,9 @@ steps without the other's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Generator, Sequence
+from functools import cached_property
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -48,6 +49,9 @@ SAMPLE_BLOCKS: Final = 4
 SAMPLE_VALUES: Final = 256
 """Steps in a block: what a prediction saves is tried on a few blocks of steps."""
 
+STEP_VALUES: Final = 16_384
+"""Values packed in one step of a piece of work that is done between ticks: some 2 ms."""
+
 _REAL = 8
 _PREDICTED = 16
 _TYPE_BITS = 7
@@ -64,6 +68,21 @@ class Series(Struct, frozen=True, eq=False):
     words: Words
     reference: Words | None = None
     breaks: tuple[int, ...] = ()
+
+
+class Pace:
+    """Tells when values enough have been packed for one step."""
+
+    def __init__(self) -> None:
+        self._values = 0
+
+    def is_enough(self, values: int) -> bool:
+        """Count *values* more, and tell whether the step has enough of them; then the next one begins."""
+        self._values += values
+        if self._values < STEP_VALUES:
+            return False
+        self._values = 0
+        return True
 
 
 class _Body(Struct, frozen=True, array_like=True):
@@ -86,9 +105,20 @@ _HEADER_COLUMNS = 5
 
 def encode(series: Sequence[Series], *, joint: bool) -> bytes:
     """Make a chunk of *series*. Raises ValueError for more than a chunk may hold."""
+    steps = encoding(series, joint=joint)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            blob: bytes = end.value
+            return blob
+
+
+def encoding(series: Sequence[Series], *, joint: bool) -> Generator[bool, None, bytes]:
+    """Do the same in steps of some values each, unless all are packed together."""
     if len(series) > SERIES_MAX:
         raise ValueError(f"{len(series)} series are too many for a chunk, which has at most {SERIES_MAX}")
-    table, runs = _joint(series) if joint else _apart(series)
+    table, runs = _joint(series) if joint else (yield from _apart(series))
     breaks = {i: one.breaks for i, one in enumerate(series) if one.breaks}
     body = _encoder.encode(_Body(FORMAT, len(series), len(table), _pack_table(table), runs, breaks))
     return isal_zlib.crc32(body).to_bytes(4, "big") + body
@@ -165,14 +195,17 @@ def _shared_runs(table: Words, series: Indices, steps: Steps) -> list[bytes]:
 # -- each by itself ------------------------------------------------------------------------------------------------
 
 
-def _apart(series: Sequence[Series]) -> tuple[Words, list[bytes]]:
+def _apart(series: Sequence[Series]) -> Generator[bool, None, tuple[Words, list[bytes]]]:
     table = _new_table(series, _OWN_COLUMNS + _HEADER_COLUMNS)
     runs: list[bytes] = []
+    pace = Pace()
     for i, one in enumerate(series):
         if len(one.words):
             table[_FIRST, i] = one.words[0]
         if len(one.words) > 1:
             _one_apart(table[:, i], one, runs)
+            if pace.is_enough(len(one.words)):
+                yield True
     return table, runs
 
 
@@ -256,6 +289,8 @@ class Chunk:
         self._unpacked: dict[int, Steps] = {}
         """Runs that series share, by number: they are small, and whoever reads one series mostly reads all."""
         self._headers: Headers | None = None
+        self._members: list[int] = np.bincount(self._table[_RUN].view(np.int64)).tolist()
+        """By run, how many series have a part of it."""
 
     def __len__(self) -> int:
         return self._body.series
@@ -335,17 +370,26 @@ class Chunk:
 
     def _numbers(self, i: int, run: int, count: int) -> Steps:
         """Return the numbers of a series that are in *run*."""
-        members = np.flatnonzero(self._table[_RUN] == run)
-        if len(members) == 1:
+        if self._members[run] == 1:
             return codec.unpack(self._body.runs[run - 1], count)
-        place = int((self._table[_COUNT][members[members < i]] - np.uint64(1)).sum())
-        return self._shared(run, members)[place : place + count]
+        place = int(self._places[i])
+        return self._shared(run)[place : place + count]
 
-    def _shared(self, run: int, members: Indices) -> Steps:
+    @cached_property
+    def _places(self) -> Indices:
+        """By series, where its numbers begin in the run it shares."""
+        sizes = self._table[_COUNT].view(np.int64) - 1
+        places = np.zeros(len(sizes), dtype=np.int64)
+        for run in range(1, len(self._body.runs) + 1):
+            members = np.flatnonzero(self._table[_RUN] == run)
+            places[members] = np.cumsum(sizes[members]) - sizes[members]
+        return places
+
+    def _shared(self, run: int) -> Steps:
         """Return all numbers of a run that several series have together."""
         if run not in self._unpacked:
-            count = int(self._table[_COUNT][members].sum()) - len(members)
-            self._unpacked[run] = codec.unpack(self._body.runs[run - 1], count)
+            counts = self._table[_COUNT][self._table[_RUN] == run]
+            self._unpacked[run] = codec.unpack(self._body.runs[run - 1], int(counts.sum()) - len(counts))
         return self._unpacked[run]
 
     def all_words(self) -> list[Words]:
@@ -359,12 +403,59 @@ class Chunk:
         kinds = int(np.bitwise_or.reduce(self._table[_KIND]))
         if not len(self) or (counts != counts[0]).any() or kinds & _PREDICTED:
             return None
-        matrix = np.empty((len(self), int(counts[0])), dtype=np.uint64)
         if len(self._body.runs) > JOINT_RUNS_MAX or kinds & _REAL:
-            for i, row in enumerate(matrix):
-                self._fill(row, i)
-        elif matrix.size:
+            return self._rows_apart(np.arange(len(self)))
+        matrix = np.empty((len(self), int(counts[0])), dtype=np.uint64)
+        if matrix.size:
             self._fill_all(matrix)
+        return matrix
+
+    def are_rows(self, places: Indices, count: int) -> Any:
+        """Tell which of some series have *count* values each, and are not predicted."""
+        return (self._table[_COUNT][places] == count) & (self._table[_KIND][places] & np.uint64(_PREDICTED) == 0)
+
+    def even(self) -> Indices:
+        """Return the places of those series that have as many values as the longest, and are not predicted."""
+        is_own = (self._table[_KIND] & np.uint64(_PREDICTED)) == 0
+        return np.flatnonzero(is_own & (self._table[_COUNT] == self._table[_COUNT].max(initial=0)))
+
+    def rows(self, places: Indices) -> Words:
+        """Return the values of some series, at least one, that are as many in each and not predicted, as rows.
+
+        Raises DamagedError where they are not, or cannot be unpacked.
+        """
+        counts = self._table[_COUNT][places]
+        if (counts != counts[0]).any() or (self._table[_KIND][places] & np.uint64(_PREDICTED)).any():
+            raise DamagedError("its series are not all of the length they should have")
+        if 2 * len(places) > len(self):
+            matrix = self.matrix()
+            if matrix is not None:
+                return matrix if len(places) == len(matrix) and np.all(np.diff(places) == 1) else matrix[places]
+        return self._rows_apart(places)
+
+    def _rows_apart(self, places: Indices) -> Words:
+        """Return the values of some series, as many in each, whose runs are mostly their own."""
+        table = self._table[:, places]
+        matrix = np.empty((len(places), int(table[_COUNT, 0])), dtype=np.uint64)
+        if not matrix.size:
+            return matrix
+        steps = matrix[:, 1:]
+        steps[:] = table[_UNIT][:, None]
+        matrix[:, 0] = table[_FIRST]
+        is_real = (table[_KIND] & np.uint64(_REAL)) != 0
+        for row, (place, run) in enumerate(zip(places.tolist(), table[_RUN].tolist(), strict=True)):
+            if not run:
+                continue
+            numbers = self._numbers(place, run, steps.shape[1]).view(np.uint64)
+            if is_real[row]:
+                steps[row] = numbers
+            else:
+                steps[row] *= numbers
+        summed = ~is_real | (table[_RUN] == 0)
+        if summed.all():
+            np.cumsum(matrix, axis=1, out=matrix)
+        elif summed.any():
+            matrix[summed] = np.cumsum(matrix[summed], axis=1)
         return matrix
 
     def _fill_all(self, matrix: Words) -> None:
@@ -375,7 +466,7 @@ class Chunk:
         steps[:] = table[_UNIT][:, None]
         for run in range(1, len(self._body.runs) + 1):
             members = np.flatnonzero(table[_RUN] == run)
-            numbers = self._shared(run, members).view(np.uint64).reshape(len(members), -1)
+            numbers = self._shared(run).view(np.uint64).reshape(len(members), -1)
             if len(members) == len(matrix):
                 steps *= numbers
             else:

@@ -12,6 +12,7 @@ taken without it. They are not the segment's own, and nobody counts them.
 
 from __future__ import annotations
 
+import copy
 import zlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -73,6 +74,11 @@ class _Body(Struct, frozen=True, array_like=True):
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Body)
 
+_SHARED = ("groups", "fields", "placements", "subjects", "_shape_of", "_by_field", "_columns_in", "_series", "_places")
+"""What a directory works out that does not depend on its ticks."""
+_OF_TICKS = ("own", "_ticks_in")
+"""What does."""
+
 
 class Directory:
     """What a segment's chunks mean."""
@@ -102,6 +108,19 @@ class Directory:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def anew(self) -> Directory:
+        """Return one of the same members, columns, shapes and layouts, with no ticks yet.
+
+        What is worked out of these is so for both.
+        """
+        for name in _SHARED:
+            getattr(self, name)
+        made = copy.copy(self)
+        for name in _OF_TICKS:
+            made.__dict__.pop(name, None)
+        made.extras, made.breaks = {}, {}
+        return made
 
     def stamp(self, tick: int) -> Stamp:
         """Return a tick's stamp."""
@@ -150,8 +169,12 @@ class Directory:
         known = self._series.get((field, group))
         if known is None:
             members = range(group * GROUP, min((group + 1) * GROUP, len(self.members)))
-            known = [(member, column) for member in members for column in self.columns_of(member, field)]
-            self._series[field, group] = known
+            shape_of, by_field = self._shape_of, self._by_field
+            known = self._series[field, group] = []
+            for member in members:
+                shape = shape_of[member]
+                own = self.columns_of(member, field) if shape is None else by_field[shape].get(field, ())
+                known += [(member, column) for column in own]
         return known
 
     @cached_property
@@ -172,10 +195,17 @@ class Directory:
 
     def columns_of(self, member: int, field: int) -> list[int]:
         """Return a member's columns of one field, in their order."""
+        shape = self._shape_of[member]
+        if shape is not None:
+            return self._by_field[shape].get(field, [])
         shapes = {shape for _, _, shape in self.placements[member]}
-        if len(shapes) == 1:
-            return self._by_field[shapes.pop()].get(field, [])
         return sorted({column for shape in shapes for column in self._by_field[shape].get(field, [])})
+
+    @cached_property
+    def _shape_of(self) -> list[int | None]:
+        """By member, its shape, if it has one all along."""
+        shapes = [{shape for _, _, shape in at} for at in self.placements]
+        return [next(iter(own)) if len(own) == 1 else None for own in shapes]
 
     @cached_property
     def _by_field(self) -> list[dict[int, list[int]]]:
@@ -203,6 +233,10 @@ class Directory:
         if known is None:
             known = self._ticks_in[layouts] = np.flatnonzero(np.isin(self.layout_of, layouts))
         return known
+
+    def is_everywhere(self, member: int) -> bool:
+        """Tell whether a member has all its columns in all ticks."""
+        return self._shape_of[member] is not None and len(self.ticks_of(member)) == len(self)
 
     @cached_property
     def _ticks_in(self) -> dict[tuple[int, ...], Integers]:

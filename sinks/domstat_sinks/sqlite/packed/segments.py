@@ -49,6 +49,7 @@ class Segments:
         self._chunk_bytes = 0
         self._chunk_bytes_max = chunk_bytes
         self._fields: dict[int, str] = {}
+        self._numbers: dict[str, int] = {}
         self._texts: dict[int, str | None] = {}
 
     def directory(self, segment: int) -> Directory:
@@ -95,18 +96,31 @@ class Segments:
             self._fields.update(self._connection.execute("SELECT id, name FROM field").fetchall())
         return self._fields.get(field, f"field {field}")
 
+    def number(self, field: str) -> int | None:
+        """Return a field's number in the file, None for one that is not there."""
+        if field not in self._numbers:
+            found = self._connection.execute("SELECT id FROM field WHERE name = ?", (field,)).fetchone()
+            if found is None:
+                return None
+            self._numbers[field] = found[0]
+        return self._numbers[field]
+
     def series(self, segment: int, whose: int, field: int) -> list[Series]:
         """Return the series of a field that a member has under one name: *whose* is its place in Directory.whose."""
         directory = self.directory(segment)
         member, name = directory.whose[whose]
         return [Series(member, column, name) for column in directory.columns_of(member, field)]
 
-    def words(self, segment: int, member: int, column: int) -> Words:
-        """Return all values of a member's column, those in leads too. Raises DamagedError."""
+    def words(self, segment: int, member: int, column: int, *, row: int | None = None) -> Words:
+        """Return all values of a member's column, those in leads too. Raises DamagedError.
+
+        *row* is where that is in its chunk, where the caller knows.
+        """
         directory = self.directory(segment)
         field, group = directory.columns[column].field, member // GROUP
         opened = self.chunk(segment, field, group)
-        return opened.words(directory.place(member, column), lambda: self._reference(segment, member, column))
+        place = directory.place(member, column) if row is None else row
+        return opened.words(place, lambda: self._reference(segment, member, column))
 
     def _reference(self, segment: int, member: int, column: int) -> Words:
         """Return what a column was predicted from."""

@@ -20,7 +20,7 @@ from domstat_sinks.sqlite.heads import row
 from domstat_sinks.sqlite.heads.layout import unpack
 from domstat_sinks.sqlite.heads.numbers import Numbers
 from domstat_sinks.sqlite.heads.row import Words
-from domstat_sinks.sqlite.heads.rows import LayoutRead, Rows
+from domstat_sinks.sqlite.heads.rows import LayoutRead, Rows, ShapeRead
 from domstat_sinks.sqlite.packed.directory import (
     EVERYTHING,
     GROUP,
@@ -34,6 +34,9 @@ from domstat_sinks.sqlite.packed.directory import (
 
 LEADS_MAX = 64
 """Ticks kept as leads of the next segment: as many parts as a large host's tick comes in."""
+
+SHAPES_MAX = 16_384
+"""Shapes whose columns have numbers, some 500 B each: one a guest, and more guests than a host has."""
 
 MATRICES_BYTES = 16 * 1024 * 1024
 """Bytes of unpacked parts kept, besides the one at hand: values of a group are sealed and then rolled up."""
@@ -49,41 +52,75 @@ class Tick(Struct, frozen=True):
     body: row.Body
 
 
+class Columns:
+    """Every column that shapes had lately, by numbers of its own: so that what shapes have in common is soon found."""
+
+    def __init__(self, numbers: Numbers) -> None:
+        self._numbers = numbers
+        self._clear()
+
+    def _clear(self) -> None:
+        self._index = Index()
+        self._are_counters: list[bool] = []
+        self._of_shapes: dict[int, tuple[ShapeRead, Integers]] = {}
+        """By the number of the very object, which is kept with it."""
+
+    def together(self, shapes: Sequence[ShapeRead]) -> tuple[list[Column], list[bool], list[Integers]]:
+        """Return all columns of *shapes*, each once, whether they count, and by shape the places of its own."""
+        if len(self._of_shapes) + len(shapes) > SHAPES_MAX:
+            self._clear()
+        of_shapes = [self._of(shape) for shape in shapes]
+        found, places = np.unique(np.concatenate([*of_shapes, _NONE]), return_inverse=True)
+        chosen = found.tolist()
+        ends = np.cumsum([len(own) for own in of_shapes])[:-1]
+        return (
+            [self._index.items[number] for number in chosen],
+            [self._are_counters[number] for number in chosen],
+            np.split(places, ends) if len(shapes) else [],
+        )
+
+    def _of(self, shape: ShapeRead) -> Integers:
+        known = self._of_shapes.get(id(shape))
+        if known is None:
+            own = [self._place(Column(self._numbers.field(c.field), c.device, c.type), c.field) for c in shape.columns]
+            known = self._of_shapes[id(shape)] = (shape, np.array(own, dtype=np.int64))
+        return known[1]
+
+    def _place(self, column: Column, name: str) -> int:
+        place = self._index.place(column)
+        if place == len(self._are_counters):
+            self._are_counters.append(look_up(name).kind is FieldKind.COUNTER)
+        return place
+
+
 class Skeleton:
     """What the directories of slices with the same layouts share: nearly always those of the slice before."""
 
-    def __init__(self, layouts: Sequence[LayoutRead], numbers: Numbers) -> None:
+    def __init__(self, layouts: Sequence[LayoutRead], columns: Columns) -> None:
         self.of = tuple(layouts)
-        members, names, columns, shapes = Index(), Index(), Index(), Index()
-        self.layouts: list[Integers] = []
-        self.shapes: list[Any] = []
-        """The shapes as they were read, in the directory's order."""
+        members, names, shapes = Index(), Index(), Index()
+        pattern = Directory()
         for layout in layouts:
             places = []
             whose = members_of([(entry.kind, entry.uuid, entry.name, entry.incarnation) for entry in layout.entries])
             for entry, member, shape in zip(layout.entries, whose, layout.shapes, strict=True):
                 places.append((members.place(member), shapes.place(id(shape), shape), names.place((entry.name,))))
-            self.layouts.append(np.array(places, dtype=np.int64).reshape(-1, 3))
-        self.shapes = shapes.items
-        self.columns_of_shapes = [
-            np.array(
-                [columns.place(Column(numbers.field(c.field), c.device, c.type)) for c in shape.columns], dtype=np.int64
-            )
-            for shape in self.shapes
-        ]
-        self.members, self.columns = members.items, columns.items
-        self.names = [name for (name,) in names.items]
-        field_names = {numbers.field(c.field): c.field for shape in self.shapes for c in shape.columns}
-        self.is_counter = [look_up(field_names[c.field]).kind is FieldKind.COUNTER for c in self.columns]
-        """By column."""
-        self.others = _incarnations(self.members)
+            pattern.layouts.append(np.array(places, dtype=np.int64).reshape(-1, 3))
+        self.shapes: list[ShapeRead] = shapes.items
+        """The shapes as they were read, in the directory's order."""
+        pattern.members, pattern.names = members.items, [name for (name,) in names.items]
+        pattern.columns, self.is_counter, pattern.shapes = columns.together(self.shapes)
+        self.pattern = pattern
+        """A directory without ticks."""
+        self.others = _incarnations(pattern.members)
         """By member, the other incarnations of the same guest."""
         self.places: dict[tuple[int, int], tuple[Integers, list[int]]] = {}
         """By layout and group, where each series' word is, and in which parts (see :meth:`Slice.group`)."""
+        self._members_of: dict[int, Members] = {}
 
     def directory(self, ticks: Sequence[Tick], layout_of: Sequence[int], leads: int) -> Directory:
         """Make the directory of *ticks*, the first *leads* of which are leads."""
-        made = Directory()
+        made = self.pattern.anew()
         boots = Index()
         stamps = [tick.stamp for tick in ticks]
         made.ids = np.array([tick.id for tick in ticks], dtype=np.int64)
@@ -93,17 +130,39 @@ class Skeleton:
         made.call_ns = np.array([stamp.call_ns for stamp in stamps], dtype=np.int64)
         made.layout_of = np.array(layout_of, dtype=np.int64)
         made.lead = (np.arange(len(ticks)) < leads).astype(np.int64)
-        made.boots, made.members, made.names, made.columns = boots.items, self.members, self.names, self.columns
-        made.shapes, made.layouts = self.columns_of_shapes, self.layouts
+        made.boots = boots.items
         made.extras = {place: tick.body.extras for place, tick in enumerate(ticks) if tick.body.extras}
         return made
 
+    def members_of(self, group: int) -> Members:
+        """Return a group's series, and whose they are."""
+        known = self._members_of.get(group)
+        if known is None:
+            directory = self.pattern
+            series = [pair for field in directory.fields for pair in directory.series(field, group)]
+            places: dict[int, list[int]] = {}
+            for place, (member, _) in enumerate(series):
+                places.setdefault(member, []).append(place)
+            counters = [place for place, (_, column) in enumerate(series) if self.is_counter[column]]
+            known = self._members_of[group] = Members(series, places, np.array(counters, dtype=np.int64))
+        return known
 
-class Group(Struct, frozen=True):
-    """The values of up to ``GROUP`` members: the series in the order of their fields, and a row of values for each."""
+
+class Members(Struct, frozen=True):
+    """The series of up to ``GROUP`` members, in the order of their fields."""
 
     series: list[tuple[int, int]]
     """(member, column) of each."""
+    places: dict[int, list[int]]
+    """By member, where its own are."""
+    counters: Integers
+    """Where those are that count."""
+
+
+class Group(Struct, frozen=True):
+    """The values of some members' series."""
+
+    members: Members
     values: Words
     """A row a series, a column a tick; what a series has no value in is 0."""
 
@@ -130,18 +189,17 @@ class Slice:
 
     def group(self, group: int) -> Group:
         """Unpack the values of one group. Raises DamagedError."""
-        directory = self.directory
-        series = [pair for field in directory.fields for pair in directory.series(field, group)]
-        values = np.zeros((len(self.ticks), len(series)), dtype=np.uint64)
+        directory, members = self.directory, self._skeleton.members_of(group)
+        values = np.zeros((len(self.ticks), len(members.series)), dtype=np.uint64)
         for number, layout in enumerate(self.layouts.values()):
             ticks = np.flatnonzero(directory.layout_of == number)
-            places, parts = self._places(number, layout, group, series)
+            places, parts = self._places(number, layout, group, members.series)
             present = places >= 0
             if parts and present.any():
                 found = [self.matrix(number, part) for part in parts]
                 words = found[0] if len(found) == 1 else np.concatenate(found, axis=1)
                 values[np.ix_(ticks, np.flatnonzero(present))] = words[:, places[present]]
-        return Group(series, np.ascontiguousarray(values.T))
+        return Group(members, np.ascontiguousarray(values.T))
 
     def _places(
         self, number: int, layout: LayoutRead, group: int, series: Sequence[tuple[int, int]]
@@ -202,10 +260,7 @@ class Slice:
         stream's own function makes of any other, tick by tick, says where they are.
         """
         fallen = self._fallen(group)
-        places: dict[int, list[int]] = {}
-        for place, (member, _) in enumerate(group.series):
-            places.setdefault(member, []).append(place)
-        for member, own in places.items():
+        for member, own in group.members.places.items():
             ticks = self.directory.ticks_of(member)
             anew = self._begins(member, ticks)
             if anew:
@@ -227,10 +282,10 @@ class Slice:
 
     def _fallen(self, group: Group) -> set[int]:
         """Return the members a counter of which falls, or has no value in some tick of the slice."""
-        counters = [i for i, (_, column) in enumerate(group.series) if self._skeleton.is_counter[column]]
+        counters = group.members.counters
         values = group.values[counters]
         falls = (values[:, 1:] < values[:, :-1]).any(axis=1)
-        return {group.series[counters[i]][0] for i in np.flatnonzero(falls)}
+        return {group.members.series[place][0] for place in counters[falls].tolist()}
 
     def _is_irregular(self, member: int) -> bool:
         placements = self.directory.placements[member]
@@ -243,7 +298,7 @@ class Slice:
         )
 
     def _take_breaks(self, member: int, ticks: Integers, group: Group, places: list[int]) -> None:
-        place_of = {group.series[place][1]: place for place in places}
+        place_of = {group.members.series[place][1]: place for place in places}
         positions = {layout: (position, shape) for layout, position, shape in self.directory.placements[member]}
         baseline: Baseline | None = None
         last: dict[str, int] = {}
@@ -287,3 +342,4 @@ def _incarnations(members: Sequence[Member]) -> dict[int, list[int]]:
 _ANY_TEXT: dict[int, Any] = defaultdict(int)
 """Stands for what texts say: a counter that is one, against all the catalogue says, counts nothing."""
 _NOTHING = row.Extra()
+_NONE: Integers = np.zeros(0, dtype=np.int64)

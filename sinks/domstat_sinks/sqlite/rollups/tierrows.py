@@ -66,6 +66,10 @@ class TierRows:
         self._bases = Bases()
         self._layouts: dict[int, tuple[list[tuple[Entry, Shape]], int]] = {}
 
+    def forget_layouts(self, gone: frozenset[int]) -> None:
+        """Drop the numbers of layouts that are *gone*."""
+        self._layouts = {stream: last for stream, last in self._layouts.items() if last[1] not in gone}
+
     def pack(self, stream: int, start_ms: int, last_id: int, parts: Sequence[Row]) -> Packed:
         """Pack a bucket, whose records are in *parts*. Raises sqlite3.Error."""
         words = np.concatenate([part.words for part in parts])
