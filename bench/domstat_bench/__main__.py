@@ -6,13 +6,17 @@ import argparse
 import json
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from domstat.catalog import GROUPS
 from domstat.collect.block import ACTIVE, NOWAIT
 from domstat_bench import (
     encode,
+    forecast,
     hang,
     lab,
     measure,
@@ -23,6 +27,8 @@ from domstat_bench import (
     replay,
     report,
     scale,
+    scenario_writer,
+    scenarios,
     scrape,
     store,
     store_table,
@@ -30,6 +36,7 @@ from domstat_bench import (
     tick,
 )
 from domstat_bench.agent_run import SINKS, BenchError
+from domstat_bench.scenario_courses import HOUR_MS
 from domstat_lab.connection import open_connection
 from domstat_lab.errors import LabError
 
@@ -82,7 +89,7 @@ def main() -> None:
     storing = commands.add_parser("store", help="the history beside VictoriaMetrics, Prometheus and InfluxDB")
     _add_store_options(storing)
     storing.set_defaults(act=_store)
-    _add_year_options(commands.add_parser("year", help="a year of made-up guests, and what is asked of it"))
+    _add_made_up(commands)
     arguments = parser.parse_args(_with_default(sys.argv[1:], "tick", {*commands.choices, "-h", "--help"}))
     try:
         figures = arguments.act(arguments)
@@ -118,11 +125,32 @@ def _add_store_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file too")
 
 
+def _add_made_up(commands: Any) -> None:
+    forecasting = commands.add_parser("forecast", help="projections against what came, in the past of series")
+    forecasting.add_argument("folder", nargs="?", type=Path, metavar="DIR", help="CSV files of timestamp,value")
+    forecasting.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file too")
+    forecasting.set_defaults(act=_forecast)
+    _add_year_options(commands.add_parser("year", help="a year of made-up guests, and what is asked of it"))
+    _add_scenario_options(commands.add_parser("scenario", help="write a history of made-up hosts, to try commands on"))
+
+
 def _add_year_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--guests", type=int, default=20, help="made-up guests (default: %(default)s)")
     parser.add_argument("--days", type=int, default=365, help="how long they are watched (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file too")
     parser.set_defaults(act=_year)
+
+
+def _add_scenario_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", choices=scenarios.SCENARIOS, help="what happens in it")
+    parser.add_argument("folder", type=Path, help="where history.db and a domstat.toml that names it are put")
+    parser.add_argument("--days", type=int, help="how long it is (default: the scenario's own)")
+    parser.add_argument("--end", choices=["fixed", "now"], default="now", help="when it ends (default: %(default)s)")
+    parser.add_argument("--hosts", type=int, default=10, help="hosts of a fleet (default: %(default)s)")
+    parser.add_argument("--guests", type=int, default=200, help="guests of a fleet (default: %(default)s)")
+    parser.add_argument("--hourly", action="store_true", help="no five minutes, for many guests")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file too")
+    parser.set_defaults(act=_scenario)
 
 
 def _tick(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -224,6 +252,29 @@ def _year(arguments: argparse.Namespace) -> dict[str, Any]:
         print(table, flush=True)
     answers = {name: answered.cpu_ns for name, answered in measured.answers.items()}
     return {"year": {"tiers": measured.tiers, "reckoned_bytes": measured.reckoned_bytes, "answers": answers}}
+
+
+def _scenario(arguments: argparse.Namespace) -> dict[str, Any]:
+    end_ms = scenarios.END_MS if arguments.end == "fixed" else int(time.time() * 1000) // HOUR_MS * HOUR_MS
+    size = {"hosts": arguments.hosts, "guests": arguments.guests} if arguments.name == "fleet" else {}
+    made = scenarios.named(arguments.name, end_ms, arguments.days, **size)
+    world = replace(made.world, step_ms=HOUR_MS) if arguments.hourly else made.world
+    try:
+        written = scenario_writer.write(world, arguments.folder, _say)
+    except FileExistsError as error:
+        raise BenchError(str(error)) from error
+    scenario_writer.write_config(arguments.folder)
+    print(f"{arguments.folder}: {written.file_bytes / 1e6:.1f} MB, {written.cpu_s:.1f} s of CPU")
+    for truth in made.truths:
+        print(truth)
+    return {"scenario": {"name": made.name, "written": written, "truths": made.truths}}
+
+
+def _forecast(arguments: argparse.Namespace) -> dict[str, Any]:
+    found = forecast.run(arguments.folder)
+    for table in forecast.tables(found):
+        print(table, flush=True)
+    return {"forecast": found}
 
 
 def _say(words: str) -> None:

@@ -17,9 +17,10 @@ from msgspec import Struct
 from domstat_sinks.sqlite.heads.row import Words
 from domstat_sinks.sqlite.keeping.sealing import DAY_MS, begin, insert_chunk, positions, publish, retire
 from domstat_sinks.sqlite.packed import chunk
-from domstat_sinks.sqlite.packed.directory import GROUP, Directory, Index, Integers
+from domstat_sinks.sqlite.packed.directory import Directory, Index, Integers
 from domstat_sinks.sqlite.packed.prediction import PREDICTED, predict
 from domstat_sinks.sqlite.packed.segments import Segments
+from domstat_sinks.sqlite.packed.seriesindex import FieldSeries, SeriesIndex
 
 HOUR_MS = 3_600_000
 
@@ -80,18 +81,16 @@ CHUNK_BYTES = 4 * 1024 * 1024
 """Bytes of packed chunks kept while merging: those of one field and group, of all hours of a day."""
 
 
-_NO_BREAKS: tuple[int, ...] = ()
-
-
 class _Input:
     """A segment to be merged, and where its members, columns and ticks are in the merged one."""
 
     def __init__(self, segment: int, directory: Directory) -> None:
         self.segment = segment
         self.directory = directory
-        self.members: list[int] = []
+        self.index = SeriesIndex(directory)
+        self.members: Integers = np.zeros(0, dtype=np.int64)
         """By member here, the merged one."""
-        self.columns: list[int] = []
+        self.columns: Integers = np.zeros(0, dtype=np.int64)
         """By column here, the merged one."""
         self.ticks: Integers = np.zeros(0, dtype=np.int64)
         """By tick here, the merged tick; -1 for one that an earlier segment has."""
@@ -102,16 +101,13 @@ class _Input:
         own = np.flatnonzero(self.ticks >= 0)
         return _as_slice(own), _as_slice(self.ticks[own])
 
-    def groups_in(self, group: int) -> list[int]:
-        """Return the groups here that members of a merged group are in."""
-        return self._groups_in.get(group, [])
 
-    @cached_property
-    def _groups_in(self) -> dict[int, list[int]]:
-        found: dict[int, set[int]] = {}
-        for own, merged in enumerate(self.members):
-            found.setdefault(merged // GROUP, set()).add(own // GROUP)
-        return {group: sorted(own) for group, own in found.items()}
+class _Field(Struct, frozen=True):
+    """The series of one field: the merged ones; and of each input its own, and by each of these the merged one."""
+
+    number: int
+    merged: FieldSeries
+    own: list[tuple[_Input, FieldSeries, Integers]]
 
 
 class Merging:
@@ -140,68 +136,78 @@ class Merging:
         for segment in self._segments:
             self._inputs.append(_Input(segment, self._read.directory(segment)))
         directory = self._directory = _merged(self._inputs)
-        broken = {member for (member, _), ticks in directory.breaks.items() if max(ticks)}
-        members = range(len(directory.members))
-        self._plain = {member for member in members if member not in broken and directory.is_everywhere(member)}
-        """The members that have all their series in all ticks, without a break."""
+        self._index = SeriesIndex(directory)
+        self._broken = {member for (member, _), ticks in directory.breaks.items() if max(ticks)}
+        """The members of which something begins anew."""
         yield True
-        for group in range(self._directory.groups):
-            for field in self._directory.fields:
+        for number in directory.fields:
+            field = self._field(number)
+            for group in np.unique(field.merged.groups).tolist():
                 series = yield from self._series(field, group)
                 blob = yield from chunk.encoding(series, joint=self._level < LAST)
-                insert_chunk(self._connection, self.segment, group, field, blob)
+                insert_chunk(self._connection, self.segment, group, number, blob)
                 yield True
         retire(self._connection, self._segments)
-        publish(self._connection, self.segment, self.stream, self._level, self._directory)
+        publish(self._connection, self.segment, self.stream, self._level, directory)
 
-    def _series(self, field: int, group: int) -> Generator[bool, None, list[chunk.Series]]:
+    def _field(self, number: int) -> _Field:
+        merged, count = self._index.of(number), len(self._directory.columns)
+        keys = merged.members * count + merged.columns
+        own = []
+        for item in self._inputs:
+            its = item.index.of(number)
+            own.append(
+                (item, its, np.searchsorted(keys, item.members[its.members] * count + item.columns[its.columns]))
+            )
+        return _Field(number, merged, own)
+
+    def _series(self, field: _Field, group: int) -> Generator[bool, None, list[chunk.Series]]:
         """Put the series of a chunk together, a segment at a time."""
-        directory, name = self._directory, self._read.field(field)
+        directory, name = self._directory, self._read.field(field.number)
         words = yield from self._together(field, group)
         references = (yield from self._references(name, field, group)) if name in PREDICTED else {}
+        always = field.merged.always[field.merged.groups == group].tolist()
         series = []
-        for row, (member, column) in enumerate(directory.series(field, group)):
-            own, breaks = words[row], _NO_BREAKS
-            if member not in self._plain:
-                own, breaks = _own(own, directory.ticks_of(member, column)), positions(directory, member, column)
-            series.append(chunk.Series(directory.columns[column].type, own, references.get((member, column)), breaks))
+        for (member, column), own, is_whole in zip(_pairs(field, group), words, always, strict=True):
+            series.append(
+                chunk.Series(
+                    directory.columns[column].type,
+                    own if is_whole else own[directory.ticks_of(member, column)],
+                    references.get((member, column)),
+                    positions(directory, member, column) if member in self._broken else (),
+                )
+            )
         return series
 
-    def _together(self, field: int, group: int) -> Generator[bool, None, Words]:
+    def _together(self, field: _Field, group: int) -> Generator[bool, None, Words]:
         """Return a row of words for each series of a chunk, all ticks long; 0 where it has no value."""
-        pairs = self._directory.series(field, group)
-        words = np.zeros((len(pairs), len(self._directory)), dtype=np.uint64)
-        row_of = {pair: row for row, pair in enumerate(pairs)}
+        words = np.zeros((int((field.merged.groups == group).sum()), len(self._directory)), dtype=np.uint64)
         pace = chunk.Pace()
-        for item in self._inputs:
-            for own_group in item.groups_in(group):
-                self._take(item, field, own_group, row_of, words)
-                if pace.is_enough(len(pairs) * len(item.directory)):
+        for item, own, merged in field.own:
+            chosen = np.flatnonzero(field.merged.groups[merged] == group)
+            for own_group in np.unique(own.groups[chosen]).tolist():
+                of = chosen[own.groups[chosen] == own_group]
+                self._take(item, field.number, own_group, own, of, field.merged.rows[merged[of]], words)
+                if pace.is_enough(len(of) * len(item.directory)):
                     yield True
         return words
 
-    def _take(self, item: _Input, field: int, group: int, row_of: dict[tuple[int, int], int], words: Words) -> None:
-        """Lay over *words* what a chunk of an input has for it; *row_of* says where each series is there."""
-        directory, members, columns = item.directory, item.members, item.columns
-        series = directory.series(field, group)
-        wanted = [row_of.get((members[member], columns[column]), -1) for member, column in series]
-        rows = np.array(wanted, dtype=np.int64)
-        places = np.flatnonzero(rows >= 0)
-        if not len(places):
-            return
+    def _take(
+        self, item: _Input, field: int, group: int, own: FieldSeries, of: Integers, rows: Integers, words: Words
+    ) -> None:
+        """Lay over *words* some series *of* an input, which are in one chunk there, each into its row."""
         opened = self._read.chunk(item.segment, field, group)
-        is_whole = opened.are_rows(places, len(directory))
-        whole = places[is_whole]
-        if len(whole):
-            own, merged = item.fresh
-            into = rows[whole] if isinstance(merged, slice) else rows[whole][:, None]
-            words[into, merged] = opened.rows(whole)[:, own]
-        for place in places[~is_whole].tolist():
-            member, column = series[place]
-            at = item.ticks[directory.ticks_of(member, column)]
-            words[wanted[place], at[at >= 0]] = self._read.words(item.segment, member, column)[at >= 0]
+        is_whole = opened.are_rows(own.rows[of], len(item.directory))
+        if is_whole.any():
+            ticks, merged = item.fresh
+            into = rows[is_whole] if isinstance(merged, slice) else rows[is_whole][:, None]
+            words[into, merged] = opened.rows(own.rows[of[is_whole]])[:, ticks]
+        for place in np.flatnonzero(~is_whole).tolist():
+            member, column = int(own.members[of[place]]), int(own.columns[of[place]])
+            at = item.ticks[item.directory.ticks_of(member, column)]
+            words[rows[place], at[at >= 0]] = self._read.words(item.segment, member, column)[at >= 0]
 
-    def _references(self, name: str, field: int, group: int) -> Generator[bool, None, dict[tuple[int, int], Words]]:
+    def _references(self, name: str, field: _Field, group: int) -> Generator[bool, None, dict[tuple[int, int], Words]]:
         """Return, by series, what it is predicted from, where its member has all of that in the same ticks."""
         directory = self._directory
         numbers = {self._read.field(other): other for other in directory.fields}
@@ -209,18 +215,25 @@ class Merging:
         for wanted in PREDICTED[name]:
             part: dict[tuple[int, str | None], tuple[int, Words]] = {}
             if wanted in numbers:
-                words = yield from self._together(numbers[wanted], group)
-                for row, (member, column) in enumerate(directory.series(numbers[wanted], group)):
-                    part[member, directory.columns[column].device] = column, words[row]
+                other = self._field(numbers[wanted])
+                words = yield from self._together(other, group)
+                for (member, column), own in zip(_pairs(other, group), words, strict=True):
+                    part[member, directory.columns[column].device] = column, own
             parts.append(part)
         found = {}
-        for member, column in directory.series(field, group):
+        for member, column in _pairs(field, group):
             ticks = directory.ticks_of(member, column)
             others = [part[key] for part in parts if (key := (member, directory.columns[column].device)) in part]
             is_same = all(np.array_equal(directory.ticks_of(member, other), ticks) for other, _ in others)
             if len(others) == len(parts) and is_same:
                 found[member, column] = predict([_own(words, ticks) for _, words in others])
         return found
+
+
+def _pairs(field: _Field, group: int) -> list[tuple[int, int]]:
+    """Return (member, column) of the merged series in one chunk, in their order there."""
+    chosen = field.merged.groups == group
+    return list(zip(field.merged.members[chosen].tolist(), field.merged.columns[chosen].tolist(), strict=True))
 
 
 def _own(words: Words, ticks: Integers) -> Words:
@@ -249,7 +262,8 @@ def _merged(inputs: Sequence[_Input]) -> Directory:
         to_shape = [_place_array(shapes, to_column[shape]) for shape in old.shapes]
         translate = [np.array(to, dtype=np.int64) for to in (to_member, to_shape, to_name)]
         to_layout = np.array([_place_array(layouts, _translated(layout, translate)) for layout in old.layouts])
-        item.members, item.columns = to_member, to_column.tolist()
+        item.members, item.columns = np.array(to_member, dtype=np.int64), to_column
+        old.columns = [columns.items[place] for place in to_column.tolist()]  # the same ones, so that others can go
         fresh = item.ticks >= 0
         boot[item.ticks[fresh]] = to_boot[old.boot[fresh]]
         layout_of[item.ticks[fresh]] = to_layout[old.layout_of[fresh]]
