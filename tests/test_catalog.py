@@ -77,7 +77,7 @@ block.N.backingIndex dirtyrate.calc_mode
 
 
 # What other calls give, and what domstat says of itself.
-OTHER_GROUPS = {"host", "pool", "volume", "agent"}
+OTHER_GROUPS = {"host", "pool", "volume", "agent", "capacity"}
 OTHER_COUNTERS = words("""
 host.cpu.user host.cpu.kernel host.cpu.idle host.cpu.iowait host.cpu.intr agent.skipped agent.failed
 agent.workers_killed agent.reconnects agent.clock_steps agent.journal.failed agent.journal.lost
@@ -91,6 +91,17 @@ pool.capacity pool.allocation pool.available volume.capacity volume.allocation a
 agent.calls agent.guests agent.partial agent.quarantined agent.cost.libvirtd agent.cost.qemu agent.cost.worker
 agent.journal.bytes agent.journal.commit.time agent.sink.pending agent.sink.lag agent.sink.lag.time agent.sink.backlog
 agent.sink.write.time agent.sink.good
+capacity.cpu.total capacity.cpu.usable capacity.cpu.allocated capacity.cpu.demand capacity.cpu.peak
+capacity.cpu.remaining capacity.cpu.coverage capacity.cpu.runway.expected capacity.cpu.runway.conservative
+capacity.cpu.risk.30d capacity.cpu.risk.90d capacity.cpu.risk.180d
+capacity.memory.total capacity.memory.usable capacity.memory.allocated capacity.memory.demand capacity.memory.peak
+capacity.memory.remaining capacity.memory.coverage capacity.memory.runway.expected
+capacity.memory.runway.conservative capacity.memory.risk.30d capacity.memory.risk.90d capacity.memory.risk.180d
+capacity.storage.total capacity.storage.usable capacity.storage.allocated capacity.storage.demand
+capacity.storage.peak capacity.storage.remaining capacity.storage.coverage capacity.storage.runway.expected
+capacity.storage.runway.conservative capacity.storage.risk.30d capacity.storage.risk.90d capacity.storage.risk.180d
+capacity.pool.runway.expected capacity.pool.runway.conservative capacity.pool.risk.30d capacity.pool.risk.90d
+capacity.pool.risk.180d
 """)
 OTHER_STATES = words("""
 pool.state
@@ -150,7 +161,7 @@ def test_every_row_makes_sense(field: Field) -> None:
     assert field.known
     assert field.group in {*GROUPS, *OTHER_GROUPS}
     assert field.help
-    assert bool(field.since) == (field.group != "agent")
+    assert bool(field.since) == (field.group not in {"agent", "capacity"})
     assert "{" not in field.name
     assert "}" not in field.name
     if field.kind is FieldKind.COUNTER:

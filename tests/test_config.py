@@ -188,6 +188,19 @@ def test_a_host_is_named_by_its_uri(uri: str, name: str) -> None:
     assert parse(f'[[hosts]]\nuri = "{uri}"').hosts[0].name == name
 
 
+def test_a_report_has_no_schedule_unless_one_is_given_in_crons_fields() -> None:
+    assert parse("").report.schedule is None
+    assert parse('[report]\nschedule = "0 6 * * mon-fri"').report.schedule == "0 6 * * mon-fri"
+
+
+@pytest.mark.parametrize("text", ["daily", "0 6 * *", "61 6 * * *"])
+def test_what_is_no_schedule_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse(f'[report]\nschedule = "{text}"')
+    (line,) = refused.value.lines
+    assert line.startswith(f'configuration: report.schedule: found "{text}", expected cron\'s five fields')
+
+
 def test_a_sink_is_named_by_its_type_unless_it_has_a_name() -> None:
     text = '[[sinks]]\ntype = "plain"\nurl = "x"\n[[sinks]]\ntype = "plain"\nname = "other"\nurl = "y"'
     assert [sink.name for sink in parse(text).sinks] == ["plain", "other"]

@@ -15,9 +15,11 @@ from typer.testing import CliRunner
 from domstat.cli import app
 from domstat.config import (
     AgentSettings,
+    Capacity,
     CollectSettings,
     HostSettings,
     JournalSettings,
+    ReportSettings,
     SinkCommon,
     SurveySettings,
     parse,
@@ -85,6 +87,7 @@ def test_as_it_stands_it_changes_nothing() -> None:
     assert shipped.agent == none.agent
     assert shipped.state_dir == none.state_dir
     assert shipped.hosts == none.hosts
+    assert shipped.capacity == none.capacity
     assert [(sink.name, sink.settings) for sink in shipped.sinks] == [(sink.name, sink.settings) for sink in none.sinks]
 
 
@@ -103,6 +106,8 @@ def test_every_setting_stands_in_it() -> None:
         *(f"[hosts.labels] {name}" for name in ("owner", "machine")),
         *(f"[hosts.survey] {name}" for name in SurveySettings.__struct_fields__),
         *(f"[[hosts.collect]] {name}" for name in CollectSettings.__struct_fields__),
+        *(f"[capacity] {name}" for name in Capacity.__struct_fields__),
+        *(f"[report] {name}" for name in ReportSettings.__struct_fields__),
     ]
     for sink in find_sinks():
         names = {*SinkCommon.__struct_fields__, *load_sink(sink).Settings.__struct_fields__}

@@ -19,6 +19,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import ticking
+from domstat.crontab import crontab
 from domstat.schedule import (
     EARLY_SHARE,
     MACHINE,
@@ -532,3 +533,23 @@ def test_a_step_of_the_clock_costs_at_most_one_tick_and_no_memory(
     assert max(lost.values()) <= 1, lost
     assert [said["step_s"] for said in process.said if "step_s" in said] == pytest.approx(taken, abs=0.1)
     assert rss_kib(process.process.pid) - before_kib < 512
+
+
+# --- at cron's times -------------------------------------------------------------------------------------------------
+
+
+def test_a_cron_job_waits_for_its_time_and_after_a_step_back_for_the_next_on_the_new_clock() -> None:
+    schedule = Schedule(lambda _name: None)
+    schedule.add_crontab("report", "0 6 1 * *", lambda _due_ms: None)
+    schedule.start()
+    try:
+        (job,) = schedule._cron_jobs
+        due = job.next_run_time
+        assert (due.day, due.hour, due.minute) == (1, 6, 0)
+        schedule._put_in_line(to_us(due) - 3600 * S, 0)
+        assert job.next_run_time == due
+        schedule._put_in_line(to_us(due) - 90 * 86_400 * S, -S)
+        assert job.next_run_time == crontab("0 6 1 * *").get_next_fire_time(None, from_us(to_us(due) - 90 * 86_400 * S))
+        assert job.next_run_time < due
+    finally:
+        schedule.stop()

@@ -233,6 +233,26 @@ _TABLE: tuple[tuple[str, FieldKind, ValueType, Unit, str, str], ...] = (
     ("agent.sink.backlog", _G, _U64, _U.BYTES, "", "What the journal keeps for the sink"),
     ("agent.sink.write.time", _G, _U64, _U.NANOSECONDS, "", "How long the sink's newest write took"),
     ("agent.sink.good", _G, _U64, _U.NONE, "", "1 while the sink takes what it is given, else 0"),
+    # What the history says of a host, on a schedule.
+    ("capacity.cpu.{total,usable,allocated,demand,peak,remaining}", _G, _F64, _U.NONE, "", "Threads, vCPUs given out"),
+    ("capacity.{memory,storage}.{total,usable,allocated,demand,peak,remaining}", _G, _F64, _U.BYTES, "", "The same"),
+    ("capacity.{cpu,memory,storage}.coverage", _G, _F64, _U.NONE, "", "Share of the time that was seen"),
+    (
+        "capacity.{cpu,memory,storage,pool}.runway.{expected,conservative}",
+        _G,
+        _F64,
+        _U.SECONDS,
+        "",
+        "Time until it is full, by the projection's middle and by its upper bound",
+    ),
+    (
+        "capacity.{cpu,memory,storage,pool}.risk.{30d,90d,180d}",
+        _G,
+        _F64,
+        _U.NONE,
+        "",
+        "Probability that it is full by then",
+    ),
     ("agent.cost.{libvirtd,qemu,worker}", _G, _U64, _U.NANOSECONDS, "", "CPU time that a tick's call caused there"),
 )
 

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from domstat.capacity.settings import Capacity
 from domstat.hosts import (
     CollectSettings,
     GlobSettings,
@@ -32,8 +33,9 @@ from domstat.settings import Duration, Problem, SettingsError, Size, decode, sho
 from domstat.sink import BrokenSinkError, ClaimsFiles, Sink, UnknownSinkError, load_sink
 
 __all__ = [
-    "AgentSettings", "CollectSettings", "Config", "ConfigError", "GlobSettings", "Group", "HostConfig", "HostSettings",
-    "JournalSettings", "SinkCommon", "SinkConfig", "SurveySettings", "find_file", "host_name", "load", "parse",
+    "AgentSettings", "Capacity", "CollectSettings", "Config", "ConfigError", "GlobSettings", "Group", "HostConfig",
+    "HostSettings", "JournalSettings", "ReportSettings", "SinkCommon", "SinkConfig", "SurveySettings", "find_file",
+    "host_name", "load", "parse",
 ]  # fmt: skip
 
 SYSTEM_FILE = Path("/etc/domstat/domstat.toml")
@@ -105,6 +107,31 @@ class JournalSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = Duration(3600)
 
 
+class ReportSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is answered on a schedule: how full each host is, and when; as `agent` records that all sinks get."""
+
+    schedule: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(
+            description="When, in cron's five fields and the machine's time zone. Default: never.",
+            examples=["0 6 * * *"],
+        ),
+    ] = None
+    sink: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(description="Which sink's history is asked. Default: the one there is.", examples=["history"]),
+    ] = None
+    directory: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(
+            description="Where the report is put as a page each time; relative to the state directory. Needs "
+            "domstat[report]. Default: nowhere.",
+            examples=["reports"],
+        ),
+    ] = None
+    keep: Annotated[int, Meta(ge=1, le=10_000, description="So many pages are kept, the newest.")] = 30
+
+
 class SinkCommon(Struct, frozen=True):
     """What every sink's table has, beside the sink's own settings."""
 
@@ -134,6 +161,8 @@ class _File(Struct, frozen=True):
     journal: JournalSettings = JournalSettings()
     hosts: tuple[HostSettings, ...] = (HostSettings(),)
     sinks: list[Any] = field(default_factory=lambda: [{"type": "sqlite", "name": "history"}])
+    capacity: Capacity = Capacity()
+    report: ReportSettings = ReportSettings()
 
 
 class SinkConfig(Struct, frozen=True):
@@ -154,6 +183,8 @@ class Config(Struct, frozen=True):
     state_dir: Path
     hosts: tuple[HostConfig, ...]
     sinks: tuple[SinkConfig, ...]
+    capacity: Capacity = Capacity()
+    report: ReportSettings = ReportSettings()
 
     @property
     def status_socket(self) -> Path:
@@ -212,11 +243,12 @@ def parse(text: str, path: Path | None = None) -> Config:
     hosts = tuple(resolve(host, file.agent.interval) for host in file.hosts)
     problems += check_hosts(hosts)
     problems += _check_journal(file.journal)
+    problems += _check_report(file.report)
     sinks = list(_resolve_sinks(file.sinks, problems))
     problems += _check_sinks(sinks, state_dir)
     if problems:
         raise ConfigError(path, problems)
-    return Config(path, file.agent, file.journal, state_dir, hosts, tuple(sinks))
+    return Config(path, file.agent, file.journal, state_dir, hosts, tuple(sinks), file.capacity, file.report)
 
 
 def _check_journal(journal: JournalSettings) -> Iterator[Problem]:
@@ -225,6 +257,18 @@ def _check_journal(journal: JournalSettings) -> Iterator[Problem]:
         yield Problem("journal.max_bytes", f'found "{journal.max_bytes}", expected "{least}" or more')
     if journal.keep > journal.max_age:
         yield Problem("journal.keep", f'found "{journal.keep}", expected no more than max_age, "{journal.max_age}"')
+
+
+def _check_report(report: ReportSettings) -> Iterator[Problem]:
+    if report.schedule is None:
+        return
+    from domstat.crontab import crontab  # only who has a schedule loads what reads it
+
+    try:
+        crontab(report.schedule)
+    except ValueError as error:
+        expected = f'cron\'s five fields, as "0 6 * * *" ({error})'
+        yield Problem("report.schedule", f"found {show(report.schedule)}, expected {expected}")
 
 
 def _state_dir(given: str | None, problems: list[Problem]) -> Path:

@@ -10,7 +10,16 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import NODEFAULT, Meta, Struct
 
-from domstat.config import AgentSettings, CollectSettings, HostSettings, JournalSettings, SinkCommon, SurveySettings
+from domstat.capacity.settings import Capacity
+from domstat.config import (
+    AgentSettings,
+    CollectSettings,
+    HostSettings,
+    JournalSettings,
+    ReportSettings,
+    SinkCommon,
+    SurveySettings,
+)
 from domstat.settings import Duration, Size
 from domstat.sink import BrokenSinkError, find_sinks, load_sink
 
@@ -54,6 +63,8 @@ def render() -> str:
                 "host's plan; write this table once for each.",
                 required=("groups",),
             ),
+            _table("[capacity]", Capacity, Capacity.__doc__ or ""),
+            _table("[report]", ReportSettings, ReportSettings.__doc__ or ""),
             *map(_sink, sinks),
         ]
     )

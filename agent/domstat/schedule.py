@@ -24,6 +24,8 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 from msgspec import Struct
 
+from domstat.crontab import crontab
+
 GUARD_S_MAX = 5.0
 """The guard looks at least this often: a slow stream's tick is then at most a second late after a step."""
 
@@ -225,7 +227,9 @@ class Schedule:
         self._seen: Reading | None = None
         self._steps = 0
         self._wanted: list[tuple[str, float, Callable[[int], None]]] = []
+        self._wanted_by_cron: list[tuple[str, str, Callable[[int], None]]] = []
         self._jobs: list[Any] = []
+        self._cron_jobs: list[Any] = []
         self._scheduler: Any = None
         self._stopped = threading.Event()
 
@@ -242,27 +246,32 @@ class Schedule:
         """
         self._wanted.append((name, interval_s, job))
 
+    def add_crontab(self, name: str, text: str, job: Callable[[int], None]) -> None:
+        """Have *job* run at the times of cron's five fields, once however many of them have passed meanwhile."""
+        self._wanted_by_cron.append((name, text, job))
+
     def start(self) -> None:
         """Begin; each job's first tick is at its next aligned time."""
         self._seen = self._clocks.read()
         self._scheduler = BackgroundScheduler(executors={"default": JobThreads()}, timezone=UTC, daemon=True)
         self._scheduler.add_listener(self._skipped, EVENT_JOB_MAX_INSTANCES)
-        self._jobs = [
-            self._scheduler.add_job(
-                job,
-                Aligned(round(interval_s * 1e6)),
-                args=(0,),  # what it is called with; the due time takes its place
-                id=name,
-                max_instances=1,
-                coalesce=True,
-                misfire_grace_time=None,  # late is better than never, and no tick is later than an interval
-            )
-            for name, interval_s, job in self._wanted
-        ]
+        self._jobs = [self._add(name, Aligned(round(every_s * 1e6)), job) for name, every_s, job in self._wanted]
+        self._cron_jobs = [self._add(name, crontab(text), job) for name, text, job in self._wanted_by_cron]
         self._scheduler.start()
         shortest_s = min((interval_s for _, interval_s, _ in self._wanted), default=GUARD_S_MAX)
         every_s = max(GUARD_S_MIN, min(GUARD_S_MAX, shortest_s / 2))
         threading.Thread(target=self._guard, args=(every_s,), name="clock guard", daemon=True).start()
+
+    def _add(self, name: str, trigger: BaseTrigger, job: Callable[[int], None]) -> Any:
+        return self._scheduler.add_job(
+            job,
+            trigger,
+            args=(0,),  # what it is called with; the due time takes its place
+            id=name,
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=None,  # late is better than never, and no tick is later than an interval
+        )
 
     def stop(self) -> None:
         """Begin no more ticks; does not wait for the running ones."""
@@ -303,5 +312,13 @@ class Schedule:
         for job in self._jobs:
             due_us = in_line_again(to_us(job.next_run_time), now_us, shifted_us, job.trigger.interval_us)
             if due_us is not None:
-                with suppress(JobLookupError):  # the schedule was stopped meanwhile
-                    job.modify(next_run_time=from_us(due_us))
+                _put(job, from_us(due_us))
+        for job in self._cron_jobs:  # after a step back the next time may come before the one that was the next
+            due = job.trigger.get_next_fire_time(None, from_us(now_us))
+            if due is not None and due < job.next_run_time:
+                _put(job, due)
+
+
+def _put(job: Any, due: datetime) -> None:
+    with suppress(JobLookupError):  # the schedule was stopped meanwhile
+        job.modify(next_run_time=due)

@@ -18,6 +18,13 @@ def test_no_glob_means_everything_and_several_mean_any() -> None:
     assert [globs.have(text) for text in ("web-1", "db", "dbs", "WEB-1")] == [True, True, False, False]
 
 
+def test_globs_without_anything_special_are_the_very_texts() -> None:
+    plain = Globs(("web-1", "db"))
+    assert plain.plain == frozenset({"web-1", "db"})
+    assert [plain.have(text) for text in ("web-1", "db", "web-11", "")] == [True, True, False, False]
+    assert [Globs(patterns).plain for patterns in ((), ("db", "web-*"), ("d?",), ("[d]b",))] == [None] * 4
+
+
 @pytest.mark.parametrize(
     ("select", "uuids", "guest", "host"),
     [

@@ -83,17 +83,24 @@ def test_series_of_one_length_are_rows_of_a_matrix(rows: list[list[int]], joint:
     types = data.draw(st.lists(st.sampled_from(list(ValueType)), min_size=len(rows), max_size=len(rows)))
     series = [Series(type_, array(row)) for type_, row in zip(types, rows, strict=True)]
     opened = Chunk(chunk.encode(series, joint=joint))
-    matrix = opened.matrix()
-    assert matrix is not None
-    assert matrix.tolist() == rows
+    assert opened.even().tolist() == list(range(len(rows)))
+    order = data.draw(st.permutations(range(len(rows))))
+    some = data.draw(st.lists(st.sampled_from(order), min_size=1, max_size=len(rows), unique=True))
+    for places in (sorted(order), order, some):
+        assert opened.rows(np.array(places)).tolist() == [rows[place] for place in places], "in the order asked for"
     assert [words.tolist() for words in opened.all_words()] == rows
 
 
-def test_series_of_different_lengths_are_no_matrix_but_come_all_the_same() -> None:
-    series = [Series(ValueType.U64, array([1, 5])), Series(ValueType.U64, array([2, 9, 4]))]
-    opened = Chunk(chunk.encode(series, joint=True))
-    assert opened.matrix() is None
-    assert [words.tolist() for words in opened.all_words()] == [[1, 5], [2, 9, 4]]
+@pytest.mark.parametrize("joint", [True, False])
+def test_series_of_different_lengths_are_rows_by_themselves_and_come_all_the_same(joint: bool) -> None:
+    values = [[1, 5, 6], [2, 9], [3, 4, 9]]
+    opened = Chunk(chunk.encode([Series(ValueType.U64, array(of)) for of in values], joint=joint))
+    assert opened.even().tolist() == [0, 2]
+    assert opened.are_rows(np.array([1, 2]), 2).tolist() == [True, False]
+    assert opened.rows(np.array([2, 0])).tolist() == [[3, 4, 9], [1, 5, 6]]
+    assert [words.tolist() for words in opened.all_words()] == values
+    with pytest.raises(DamagedError, match="length"):
+        opened.rows(np.array([0, 1]))
 
 
 def busy(guests: int, ticks: int, seed: int = 5) -> list[Series]:
@@ -110,9 +117,7 @@ def busy(guests: int, ticks: int, seed: int = 5) -> list[Series]:
 def test_hours_of_many_guests_come_back(joint: bool) -> None:
     series = busy(64, 720)
     opened = Chunk(chunk.encode(series, joint=joint))
-    matrix = opened.matrix()
-    assert matrix is not None
-    assert (matrix == np.stack([one.words for one in series])).all()
+    assert (opened.rows(opened.even()) == np.stack([one.words for one in series])).all()
     assert all((opened.words(i) == one.words).all() for i, one in enumerate(series))
 
 
@@ -120,9 +125,8 @@ def test_hours_of_many_guests_come_back(joint: bool) -> None:
 @pytest.mark.parametrize("type_", list(ValueType))
 def test_series_may_be_columns_of_a_larger_matrix(type_: ValueType, joint: bool) -> None:
     ticks = np.random.default_rng(4).integers(0, 1 << 62, (50, 3)).astype(np.uint64)
-    matrix = Chunk(chunk.encode([Series(type_, column) for column in ticks.T], joint=joint)).matrix()
-    assert matrix is not None
-    assert (matrix == ticks.T).all()
+    opened = Chunk(chunk.encode([Series(type_, column) for column in ticks.T], joint=joint))
+    assert (opened.rows(np.arange(3)) == ticks.T).all()
 
 
 # -- headers -------------------------------------------------------------------------------------------------------
@@ -220,7 +224,9 @@ def test_what_follows_from_others_takes_next_to_nothing(ticks: int) -> None:
     opened = Chunk(blob)
     assert opened.predicted(0)
     assert (opened.words(0, lambda: total - user) == system).all()
-    assert opened.matrix() is None
+    assert not len(opened.even())
+    with pytest.raises(DamagedError, match="length"):
+        opened.rows(np.array([0]))
     assert opened.header(0).last == int(system[-1])
 
 

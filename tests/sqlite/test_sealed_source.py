@@ -174,6 +174,25 @@ def test_days_of_regular_ticks_read_the_same(make_history: MakeHistory) -> None:
     agree_about_everything(Both(make_history, batches), random.Random(1), batches, questions_max=8)
 
 
+@pytest.mark.parametrize("span", [Span(), Span(START_MS + 20 * HOUR_MS), Span(START_MS + 26 * HOUR_MS)])
+def test_a_guest_asked_for_by_any_of_its_names_is_read_whole_under_its_newest(
+    make_history: MakeHistory, span: Span
+) -> None:
+    batches = regular(days=3, hosts=("kvm1",))
+    both = Both(make_history, batches)
+    named: dict[str, set[str]] = {}
+    for record in (record for batch in batches for record in batch.records):
+        if record.domain and record.time_ms >= span.since_ms:
+            named.setdefault(record.domain.name, set()).add(record.domain.uuid)
+    everything = both.agree(read(Select(span=span, fields=("cpu.time",))))
+    assert len(named) > 5 or span.since_ms > START_MS + 25 * HOUR_MS
+    for name, uuids in named.items():
+        own = [one for one in everything if one[0].uuid in uuids]
+        for pattern in (name, f"[{name[0]}]{name[1:]}", *uuids):
+            assert both.agree(read(Select(span=span, fields=("cpu.time",), guests=(pattern,)))) == own
+    assert both.agree(read(Select(span=span, fields=("cpu.time",), guests=("kvm1",)))) == []
+
+
 def test_a_guest_that_comes_back_under_its_old_number_begins_anew(make_history: MakeHistory) -> None:
     ids = [1, 1, 1, 2, 1, 1, 2, 2, 1, 1, 3, 1] * 4
     batches = [tick(number, id_) for number, id_ in enumerate(ids)]
@@ -223,7 +242,7 @@ def test_what_a_counter_rose_by_over_whole_segments_is_not_added_up_value_by_val
         patch.setattr(meant, "is_total", lambda _: False)
         ((one_by_one, _),) = [(series, span) for series in asked.read(select)]
     monkeypatch.setattr(Segments, "words", lambda *_: pytest.fail("values were unpacked"))
-    monkeypatch.setattr(Chunk, "matrix", lambda _: pytest.fail("values were unpacked"))
+    monkeypatch.setattr(Chunk, "rows", lambda *_: pytest.fail("values were unpacked"))
     (series,) = asked.read(select)
     assert series.values.tolist() == one_by_one.values.tolist()
     assert series.time_ms.tolist() == one_by_one.time_ms.tolist() == [START_MS]

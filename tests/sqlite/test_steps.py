@@ -171,6 +171,26 @@ def test_what_samples_are_in_which_steps_is_found_out_once_for_all_at_the_same_t
     assert stepper.steps(np.array([21])).starts.tolist() == [20]
 
 
+def test_samples_one_after_the_other_are_in_the_steps_of_all_and_found_once_too() -> None:
+    stepper = Stepper(10, SPAN)
+    first, second = np.array([1, 11]), np.array([12, 25])
+    both = stepper.steps_of([first, second])
+    assert (both.starts.tolist(), both.counts.tolist()) == ([0, 10, 20], [1, 2, 1])
+    assert stepper.steps_of([first, second]) is both
+    assert stepper.steps_of([first]) is stepper.steps(first)
+
+
+@pytest.mark.parametrize("aggregate", [each for each in Aggregate if each is not Aggregate.INCREASE])
+def test_where_every_step_has_one_sample_it_is_what_several_would_come_to(aggregate: Aggregate) -> None:
+    alone = samples([5.0, 2.0, 7.0], [0, 10, 20])
+    twice = Samples(np.repeat(alone.time_ms, 2), np.repeat(alone.values, 2))
+    found = shown(steps.by_steps(alone, aggregate, Stepper(10, SPAN)))
+    expected = shown(steps.by_steps(twice, aggregate, Stepper(10, SPAN)))
+    assert found == (dict.fromkeys(expected, 1) if aggregate is Aggregate.COUNT else expected)
+    sums = Stepper(10, SPAN).steps(alone.time_ms).sums(alone.values)
+    assert sums.tolist() == [5.0, 2.0, 7.0]
+
+
 def test_quantiles_at_the_ends_are_the_least_and_the_greatest_and_no_number_comes_last() -> None:
     assert steps.quantiles(np.array([3.0, np.nan, 1.0]), (0.0, 0.5)) == (1.0, 3.0)
     assert np.isnan(steps.quantiles(np.array([3.0, np.nan, 1.0]), (1.0,)))

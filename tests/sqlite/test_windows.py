@@ -130,3 +130,17 @@ def test_who_is_seen_under_each_name_comes_with_its_times_the_newest_last() -> N
     ]
     later = [(one.who.uuid, one.ticks) for one in Window(made, Span(20, 40)).seen()]
     assert later == [("a", 2), ("b", 2), ("c", 2)]
+
+
+def test_of_some_guests_only_these_are_seen_whatever_they_were_called() -> None:
+    made = roster(directory([ALL, RESTARTED], [0, 0, 1, 1]))
+    for window in (Window(made, None), Window(made, Span(0, 25))):
+        every = list(window.seen())
+        assert list(window.seen({"b"})) == [seen for seen in every if seen.who == B]
+        assert [seen.name for seen in window.seen({"b"})] == ["one", "two"]
+        assert list(window.seen(set())) == []
+
+
+def test_guests_are_known_by_every_name_they_had_and_by_their_uuids() -> None:
+    found = roster(directory([ALL, RESTARTED], [0, 0, 1, 1])).uuids_of
+    assert found == {"a": {"a"}, "b": {"b"}, "c": {"c"}, "one": {"a", "b", "c"}, "two": {"b"}}

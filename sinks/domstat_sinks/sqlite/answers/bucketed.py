@@ -14,9 +14,10 @@ from msgspec import Struct
 from domstat.catalog import DERIVED, FieldKind, ValueType, look_up
 from domstat.history import Aggregate
 from domstat_sinks.sqlite.answers.plan import Use
+from domstat_sinks.sqlite.answers.slabs import Stat, filled
 from domstat_sinks.sqlite.answers.source import Values, chained
 from domstat_sinks.sqlite.answers.steps import Increases, Samples, Stepper
-from domstat_sinks.sqlite.answers.ticks import Integers
+from domstat_sinks.sqlite.answers.ticks import Flags, Integers
 from domstat_sinks.sqlite.rollups.rollrecord import (
     COVERED,
     DENOMINATOR,
@@ -49,16 +50,18 @@ class Parts(Struct, frozen=True):
     covered_ms: float
 
 
-class Told(Struct, frozen=True):
-    """What one statistic says, by the numbers of the buckets it is there for."""
+class Said(Struct, frozen=True):
+    """What the buckets of a slab say of some series, a row each; *there* are the buckets that say it, None for all.
 
-    ids: Integers
-    time_ms: Integers
-    values: Values
+    *columns* are those of :class:`Parts`, or one number where it is the same everywhere.
+    """
+
+    columns: tuple[Values | float, ...]
+    there: Flags | None
 
 
-Ask: TypeAlias = Callable[[str], "Told | None"]
-"""Gives a statistic by its name, None where there is none."""
+Ask: TypeAlias = Callable[[str], "Stat | None"]
+"""Gives a statistic of these series by its name, None where there is none."""
 
 _OF_GAUGES = {
     Aggregate.MEAN: ("mean", "count"),
@@ -116,155 +119,118 @@ def _of(field: str, way: Way) -> tuple[str, ...]:
     return (*(f"{field}:{statistic}" for statistic in own), TICKS, COVERED)
 
 
-def parts_of_buckets(
-    field: str, way: Way, width_ms: int, starts: Callable[[Integers], Integers], ask: Ask
-) -> Parts | None:
-    """Return what buckets of *width_ms* say of a series; None for nothing. *starts* gives when buckets begin."""
-    told = _told(field, way, ask)
-    if told is None or not len(told[0].ids):
-        return None
-    base, columns = told
-    return Parts(starts(base.time_ms), columns, _covered_ms(base.ids, width_ms, ask))
+def said(field: str, way: Way, ask: Ask) -> Said | None:
+    """Return what the buckets of a slab say of some series; None for nothing."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # what comes of such is of buckets that say nothing
+        if field in DERIVED:
+            return _of_derived(field, way, ask)
+        if look_up(field).kind is FieldKind.COUNTER:
+            return _of_counter(field, way, ask)
+        return _of_level(field, way, ask)
 
 
-def _covered_ms(ids: Integers, width_ms: int, ask: Ask) -> float:
-    """Return for how much time buckets stand: what has no counters does for as much as its share of the most ticks."""
-    ticks = _at(ids, ask(TICKS), 0)
-    by_ticks_ns = (ticks / max(int(ticks.max()), 1) * width_ms * 1e6).astype(np.int64)
-    return float(_at(ids, ask(COVERED), by_ticks_ns).sum()) / 1e6
-
-
-def _told(field: str, way: Way, ask: Ask) -> tuple[Told, tuple[Values, ...]] | None:
-    if field in DERIVED:
-        return _of_derived(field, way, ask)
-    if look_up(field).kind is FieldKind.COUNTER:
-        return _of_counter(field, way, ask)
+def _of_level(field: str, way: Way, ask: Ask) -> Said | None:
     base = ask(f"{field}:last")
     if base is None:
         return None
-
-    def own(statistic: str) -> Values:
-        return _at(base.ids, ask(f"{field}:{statistic}"), base.values)
-
     if way.aggregate in {Aggregate.MEAN, Aggregate.COUNT}:
-        counts = _at(base.ids, ask(f"{field}:count"), _at(base.ids, ask(TICKS), 1))
+        counts = filled(ask(f"{field}:count"), lambda: filled(ask(TICKS), 1))
         if way.aggregate is Aggregate.COUNT:
-            return base, (counts,)
-        return base, (own("mean").astype(np.float64) * counts, counts)
-    values = base.values if way.aggregate is Aggregate.LAST else own(str(way.aggregate))
-    return base, (values.astype(np.bool_) if look_up(field).type is ValueType.BOOL else values,)
+            return Said((counts,), base.there)
+        means = np.asarray(filled(ask(f"{field}:mean"), base.values), dtype=np.float64)
+        return Said((means * counts, counts), base.there)
+    values = base.values
+    if way.aggregate is not Aggregate.LAST:
+        values = np.asarray(filled(ask(f"{field}:{way.aggregate}"), base.values))
+    return Said((values.astype(np.bool_) if look_up(field).type is ValueType.BOOL else values,), base.there)
 
 
-def _of_counter(field: str, way: Way, ask: Ask) -> tuple[Told, tuple[Values, ...]] | None:
+def _of_counter(field: str, way: Way, ask: Ask) -> Said | None:
     base = ask(f"{field}:increment")
     if base is None:
         return None
     if way.rate and way.aggregate is Aggregate.MAX:
-        return base, (_at(base.ids, ask(f"{field}:max_rate"), np.nan),)
+        return Said((filled(ask(f"{field}:max_rate"), np.nan),), base.there)
     if not way.rate:
-        return base, (base.values,)
-    return base, (base.values, _at(base.ids, ask(f"{field}:covered"), _at(base.ids, ask(COVERED), 0)))
+        return Said((base.values,), base.there)
+    return Said((base.values, _covered(field, ask)), base.there)
 
 
-def _of_derived(field: str, way: Way, ask: Ask) -> tuple[Told, tuple[Values, ...]] | None:
-    found = [told for told in (_stored(field, way, ask), _quotient(field, way, ask)) if told is not None]
-    if not found:
-        return None
-    if len(found) == 2:  # of the buckets in which the quotient is stored the other is not asked
-        ids = found[0][0].ids
-        found[1] = _chosen(found[1], ~np.isin(found[1][0].ids, ids))
-        if not len(found[1][0].ids):
-            del found[1]
-    bases = [base for base, _ in found]
-    order = np.argsort(np.concatenate([base.ids for base in bases]), kind="stable")
-    merged = Told(
-        *(np.concatenate(of)[order] for of in zip(*((b.ids, b.time_ms, b.values) for b in bases), strict=True))
-    )
-    return merged, tuple(np.concatenate(of)[order] for of in zip(*(columns for _, columns in found), strict=True))
+def _covered(counter: str, ask: Ask) -> Values | float:
+    return filled(ask(f"{counter}:covered"), lambda: filled(ask(COVERED), 0))
 
 
-def _stored(field: str, way: Way, ask: Ask) -> tuple[Told, tuple[Values, ...]] | None:
+def _of_derived(field: str, way: Way, ask: Ask) -> Said | None:
+    stored = _stored(field, way, ask)
+    if field != QUOTIENT or (stored is not None and (stored.there is None or stored.there.all())):
+        return stored
+    other = _quotient(way, ask)
+    if stored is None or stored.there is None or other is None:
+        return stored if other is None else other
+    # Of the buckets in which the quotient is stored the other is not asked.
+    columns = tuple(np.where(stored.there, *both) for both in zip(stored.columns, other.columns, strict=True))
+    return Said(columns, None if other.there is None else stored.there | other.there)
+
+
+def _stored(field: str, way: Way, ask: Ask) -> Said | None:
     """Return what is stored of a derived series, with what its counters say."""
     base = ask(f"{field}:last")
     if base is None:
         return None
-    counts = _at(base.ids, ask(f"{field}:count"), 0)
-    columns: tuple[Values, ...]
+    counts = np.asarray(filled(ask(f"{field}:count"), 0))
+    columns: tuple[Values | float, ...]
     match way.aggregate:
         case Aggregate.COUNT:
             columns = (counts,)
         case Aggregate.LAST:
             columns = (base.values,)
         case Aggregate.MIN:
-            columns = (_at(base.ids, ask(f"{field}:min"), np.nan),)
+            columns = (filled(ask(f"{field}:min"), np.nan),)
         case Aggregate.MAX:
-            columns = (_at(base.ids, ask(f"{field}:max"), _by_counters(field, "max", base, ask)),)
+            columns = (filled(ask(f"{field}:max"), lambda: _by_counters(field, "max", ask)),)
         case _:
-            means = _at(base.ids, ask(f"{field}:mean"), _by_counters(field, "mean", base, ask))
-            weights = _weights(field, base, counts, ask)
+            means = filled(ask(f"{field}:mean"), lambda: _by_counters(field, "mean", ask))
+            weights = _weights(field, counts, ask)
             columns = (means * weights, weights)
-    return _chosen((base, columns), counts > 0)
+    has = np.broadcast_to(counts > 0, base.values.shape)
+    if base.there is not None:
+        has = has & base.there
+    return Said(columns, None if has.all() else has)
 
 
-def _by_counters(field: str, statistic: str, base: Told, ask: Ask) -> Values:
+def _by_counters(field: str, statistic: str, ask: Ask) -> Values | float:
     """Return what the counters that a series is derived of say of it; no number where they say nothing."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        if field in FROM_COUNTERS:
-            counter = FROM_COUNTERS[field]
-            if statistic == "max":
-                return _at(base.ids, ask(f"{counter}:max_rate"), np.nan)
-            covered = _at(base.ids, ask(f"{counter}:covered"), _at(base.ids, ask(COVERED), 0))
-            increments: Values = _at(base.ids, ask(f"{counter}:increment"), 0)
-            return np.asarray(increments / covered)  # both are of time, in nanoseconds
-        if field in FROM_PAIRS and statistic == "mean":
-            times, requests = (_at(base.ids, ask(f"{of}:increment"), 0) for of in FROM_PAIRS[field])
-            return np.asarray(times * 1e-9 / requests)
-    return np.full(len(base.ids), np.nan)
+    if field in FROM_COUNTERS:
+        counter = FROM_COUNTERS[field]
+        if statistic == "max":
+            return filled(ask(f"{counter}:max_rate"), np.nan)
+        increments = np.asarray(filled(ask(f"{counter}:increment"), 0))
+        return np.asarray(increments / _covered(counter, ask))  # both are of time, in nanoseconds
+    if field in FROM_PAIRS and statistic == "mean":
+        times, requests = (np.asarray(filled(ask(f"{of}:increment"), 0)) for of in FROM_PAIRS[field])
+        return np.asarray(times * 1e-9 / requests)
+    return np.nan
 
 
-def _weights(field: str, base: Told, counts: Values, ask: Ask) -> Values:
+def _weights(field: str, counts: Values, ask: Ask) -> Values | float:
     """Return what the means of buckets stand for: of a rate the time, of a latency the requests, or else the ticks."""
     if field in FROM_COUNTERS:
-        return _at(base.ids, ask(f"{FROM_COUNTERS[field]}:covered"), _at(base.ids, ask(COVERED), 0))
+        return _covered(FROM_COUNTERS[field], ask)
     if field in FROM_PAIRS:
-        return _at(base.ids, ask(f"{FROM_PAIRS[field][1]}:increment"), 0)
+        return filled(ask(f"{FROM_PAIRS[field][1]}:increment"), 0)
     return counts
 
 
-def _quotient(field: str, way: Way, ask: Ask) -> tuple[Told, tuple[Values, ...]] | None:
+def _quotient(way: Way, ask: Ask) -> Said | None:
     """Return a quotient by what it is one of: where it is not stored its denominator did not move."""
-    cores = _stored(NUMERATOR, way, ask) if field == QUOTIENT else None
-    vcpus = ask(f"{DENOMINATOR}:last")
+    cores, vcpus = _stored(NUMERATOR, way, ask), ask(f"{DENOMINATOR}:last")
     if cores is None or vcpus is None:
         return None
-    base, columns = _chosen(cores, np.isin(cores[0].ids, vcpus.ids))
+    there = cores.there if vcpus.there is None else vcpus.there if cores.there is None else cores.there & vcpus.there
     if way.aggregate is Aggregate.COUNT:
-        return base, columns
-    first, *rest = columns
-    return base, (first / _at(base.ids, vcpus, 1), *rest)
-
-
-def _chosen(told: tuple[Told, tuple[Values, ...]], which: Values) -> tuple[Told, tuple[Values, ...]]:
-    base, columns = told
-    if which.all():
-        return told
-    chosen = Told(base.ids[which], base.time_ms[which], base.values[which])
-    return chosen, tuple(column[which] for column in columns)
-
-
-def _at(ids: Integers, told: Told | None, default: Values | float) -> Values:
-    """Return a statistic for the buckets of these numbers; *default* where it is not there."""
-    if told is not None and (told.ids is ids or np.array_equal(told.ids, ids)):
-        return told.values
-    values: Values = np.array(np.broadcast_to(np.asarray(default), len(ids)))
-    if told is None or not len(told.ids):
-        return values
-    places = np.minimum(np.searchsorted(told.ids, ids), len(told.ids) - 1)
-    there = told.ids[places] == ids
-    if values.dtype != told.values.dtype and values.dtype.kind != "O":
-        values = values.astype(told.values.dtype if not np.isnan(values).any() else np.float64)
-    values[there] = told.values[places[there]]
-    return values
+        return Said(cores.columns, there)
+    first, *rest = cores.columns
+    return Said((first / vcpus.values, *rest), there)
 
 
 # Of ticks, and of both.
@@ -292,14 +258,15 @@ def parts_of_samples(
 
 def summed_up(parts: Sequence[Parts], field: str, way: Way, stepper: Stepper) -> Samples:
     """Return one value a step of parts that follow each other."""
-    time_ms = np.concatenate([part.time_ms for part in parts])
-    columns = [chained(list(of)) for of in zip(*(part.columns for part in parts), strict=True)]
-    steps = stepper.steps(time_ms)
+    steps = stepper.steps_of([part.time_ms for part in parts])
+    columns = [chained(of) for of in zip(*(part.columns for part in parts), strict=True)]
     if way.aggregate is Aggregate.MEAN:
         sums, divisors = (steps.sums(column) for column in columns)
         if not way.rate:
             return Samples(steps.starts, sums / divisors)
         has = divisors > 0
+        if has.all():
+            return Increases(steps.starts, sums, divisors).rates(field)
         return Increases(steps.starts[has], sums[has], divisors[has]).rates(field)
     if way.aggregate in {Aggregate.INCREASE, Aggregate.COUNT}:
         return Samples(steps.starts, steps.sums(columns[0]))

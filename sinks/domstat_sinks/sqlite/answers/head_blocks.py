@@ -7,8 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
+from domstat.catalog import ValueType
 from domstat.rates import WHOLE_GUEST
-from domstat_sinks.sqlite.answers.ticks import Integers
+from domstat_sinks.sqlite.answers.ticks import Flags, Integers
 from domstat_sinks.sqlite.heads import row
 from domstat_sinks.sqlite.heads.row import Words
 from domstat_sinks.sqlite.heads.rows import HeadRow, LayoutRead, Rows, ShapeRead, Subject
@@ -30,6 +31,8 @@ class Plan:
             indexes.setdefault(position // row.PART_RECORDS, []).append(index + at.starts[position])
             self.places[subject] = slice(len(self.picked), len(self.picked) + len(index))
             self.picked += index.tolist()
+        self.positions = [position for position, _ in present]
+        """Of the subjects, in the order of their places."""
         self.parts = [(part, np.concatenate(found)) for part, found in indexes.items()]
 
 
@@ -61,6 +64,20 @@ class Block:
     def words(self) -> Words:
         """The words, a row a row."""
         return np.stack(self.picked)
+
+    @cached_property
+    def falls(self) -> Flags:
+        """By word, whether its value falls from one row to the next."""
+        types: list[ValueType] = []
+        for position, place in zip(self.plan.positions, self.plan.places.values(), strict=True):
+            columns = self.plan.layout.shapes[position].columns
+            types += [columns[column].type for column in self.plan.picked[place]]
+        falls: Flags = np.logical_or.reduce(self.words[1:] < self.words[:-1], axis=0)
+        for type_, dtype in ((ValueType.I64, np.int64), (ValueType.F64, np.float64)):
+            own = np.flatnonzero(np.array([each is type_ for each in types], dtype=np.bool_))
+            values = np.ascontiguousarray(self.words[:, own]).view(dtype)
+            falls[own] = (values[1:] < values[:-1]).any(axis=0)
+        return falls
 
 
 class Picks:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Collection, Iterator, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -14,10 +13,13 @@ from msgspec import Struct
 from domstat.catalog import FieldKind, ValueType, look_up
 from domstat.history import OnDamaged, Span
 from domstat.model import key_of
-from domstat_sinks.sqlite.answers.choosing import Choice, Key, Who
+from domstat_sinks.sqlite.answers.choosing import Choice, Globs, Key, Who
 from domstat_sinks.sqlite.answers.head_blocks import Block, Picks, Plan
+from domstat_sinks.sqlite.answers.head_slabs import HeadSlab, HeadSlabs
+from domstat_sinks.sqlite.answers.head_tracks import Anew, Course, Piece, Track
+from domstat_sinks.sqlite.answers.slabs import Owner
 from domstat_sinks.sqlite.answers.source import NOWHERE, Column, Extent, Seen, Values, Wanted, chained, typed
-from domstat_sinks.sqlite.answers.ticks import Boots, Flags, Integers, Place, Ticks
+from domstat_sinks.sqlite.answers.ticks import Boots, Integers, Ticks
 from domstat_sinks.sqlite.heads import row
 from domstat_sinks.sqlite.heads.rows import HeadRow, Rows, ShapeRead, Subject
 from domstat_sinks.sqlite.heads.stored import LOOK_BACK_MAX, Store
@@ -45,13 +47,27 @@ class HeadSource:
         ).fetchone()
         return Extent(*found) if found[2] else None
 
-    def seen(self, stream: int, span: Span, _: OnDamaged | None) -> Iterator[Seen]:
+    def called(self, stream: int, span: Span, globs: Globs, _: OnDamaged | None) -> set[str]:
+        """Return the uuids of guests that have such a name in a span."""
+        found: set[str] = set()
+        for number, *_times in self._layouts(stream, span):
+            for uuid, name in self._connection.execute(
+                "SELECT uuid, name FROM layout_record WHERE layout = ? AND uuid IS NOT NULL", (number,)
+            ).fetchall():
+                if globs.have(uuid) or globs.have(name or ""):
+                    found.add(uuid)
+        return found
+
+    def seen(
+        self, stream: int, span: Span, _: OnDamaged | None, uuids: Collection[str] | None = None
+    ) -> Iterator[Seen]:
         """Give all that was seen of a stream in a span, by layout."""
         for number, *seen in self._layouts(stream, span):
             for kind, uuid, name, incarnation in self._connection.execute(
                 "SELECT kind, uuid, name, incarnation FROM layout_record WHERE layout = ? ORDER BY position", (number,)
             ).fetchall():
-                yield Seen(Who(stream, kind, uuid, None if uuid else name), name, incarnation, *seen)
+                if uuids is None or uuid in uuids:
+                    yield Seen(Who(stream, kind, uuid, None if uuid else name), name, incarnation, *seen)
 
     def found(self, stream: int, span: Span, choice: Choice, _: OnDamaged | None) -> Iterator[tuple[Key, int]]:
         """Give the series that are chosen, by layout, and how many samples they have."""
@@ -100,11 +116,26 @@ class HeadSource:
             for who, own in series.items():
                 yield from reading.columns(who, own)
 
+    def owners(
+        self, stream: int, span: Span, names: Collection[str], _: OnDamaged | None
+    ) -> Iterator[tuple[str, Sequence[Owner], int]]:
+        """Give whose series of some statistics there are in a tier, by layout."""
+        yield from self._read().slabs.owners(stream, span, names)
+
+    def slabs(
+        self, stream: int, span: Span, wanted: tuple[Collection[str], Collection[Owner]], on_damaged: OnDamaged | None
+    ) -> Iterator[HeadSlab]:
+        """Give the buckets of a tier that begin in a span, all in one. Raises DamagedError."""
+        slab = self._read().slabs.slab(stream, span, wanted, on_damaged)
+        if slab is not None:
+            yield slab
+
     def _read(self) -> _Read:
         """Return what is still as it was read; a row that comes again is written anew, under its number."""
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()
         if version != self._version:
-            self._known = _Read(self._connection, Rows(self._connection), Store(self._connection))
+            rows = Rows(self._connection)
+            self._known = _Read(self._connection, rows, Store(self._connection), HeadSlabs(self._connection, rows))
             self._version = version
         return self._known
 
@@ -115,27 +146,7 @@ class _Read(Struct, frozen=True):
     connection: sqlite3.Connection
     rows: Rows
     store: Store
-
-
-class _Piece(Struct, frozen=True):
-    """A subject's records in one block."""
-
-    block: Block
-    place: slice
-    position: int
-    shape: ShapeRead
-    incarnation: int | None
-
-
-class _Track(Struct, frozen=True):
-    """A subject's records, in the order of their ticks, whatever block they are in."""
-
-    pieces: list[_Piece]
-    piece_of: Integers
-    row_of: Integers
-    """Per record, its piece, and its row in that piece's block."""
-    ticks: Ticks
-    place: Place
+    slabs: HeadSlabs
 
 
 class _Reading:
@@ -162,6 +173,8 @@ class _Reading:
         self._texts: dict[int, str] = {}
         self._ticks: dict[bytes, Ticks] = {}
         """By their ids: most subjects have the same."""
+        self._courses: dict[tuple[int, ...], Course] = {}
+        """By the numbers of the blocks, which are kept."""
 
     def gather(self) -> None:
         """Read the rows. Raises DamagedError."""
@@ -197,7 +210,9 @@ class _Reading:
             for head_id in self._chain(at, subject):
                 rows.setdefault(head_id, []).append(subject)
         for head_id in sorted(rows):
-            self._add(self._rows.row(head_id), rows[head_id], frozenset(rows[head_id]))
+            before, own = self._rows.row(head_id), frozenset(rows[head_id])
+            is_everybodys = all(it in own for it in self._subjects.values() if it in before.layout.positions)
+            self._add(before, rows[head_id], None if is_everybodys else own)
 
     def _chain(self, at: HeadRow, subject: Subject) -> list[int]:
         """Return the rows of a subject's records before one, back to one that lacks nothing."""
@@ -247,14 +262,18 @@ class _Reading:
         track = self._track(self._subjects[who])
         if track is None:
             return
-        anew = _Anew(track, self._store, self._on_damaged)
+        anew = Anew(track, self._store, self._on_damaged)
         for key in keys:
             column = self._column(track, key)
             if column is None:
                 continue
             values, has = column
             is_counter = self._increases and look_up(key.field).kind is FieldKind.COUNTER
-            ticks = track.ticks if len(has) == len(track.ticks) else self._shared(track.ticks.part(has))
+            ticks = (
+                track.course.ticks
+                if len(has) == len(track.course.ticks)
+                else self._shared(track.course.ticks.part(has))
+            )
             yield Column(
                 key=key,
                 ticks=ticks,
@@ -267,32 +286,44 @@ class _Reading:
     def _shared(self, ticks: Ticks) -> Ticks:
         return self._ticks.setdefault(ticks.ids.tobytes(), ticks)
 
-    def _track(self, subject: Subject) -> _Track | None:
-        pieces: list[_Piece] = []
-        parts: list[Integers] = []
-        places: set[tuple[int, int]] = set()
+    def _track(self, subject: Subject) -> Track | None:
+        pieces: list[Piece] = []
+        places: list[tuple[int, int]] = []
         for block in self._blocks.values():
             place = block.plan.places.get(subject)
             if place is None or not block.rows:
                 continue
             at = block.plan.layout
             position = at.positions[subject]
-            entry = at.entries[position]
-            numerator, denominator = 2 * at.guests_before[position] + 1, 2 * (at.guests or 1)
-            places.add((numerator, denominator))
-            offset_ns = block.stamps[4] * numerator // denominator
-            count = len(block.rows)
-            parts.append(np.stack([*block.stamps, offset_ns, np.full(count, len(pieces)), np.arange(count)]))
-            pieces.append(_Piece(block, place, position, at.shapes[position], entry.incarnation))
+            places.append((2 * at.guests_before[position] + 1, 2 * (at.guests or 1)))
+            pieces.append(Piece(block, place, position, at.shapes[position], at.entries[position].incarnation))
         if not pieces:
             return None
-        records = np.concatenate(parts, axis=1)
-        *stamps, offsets_ns, piece_of, row_of = records[:, np.argsort(records[0], kind="stable")]
-        inside = (stamps[1] >= self._span.since_ms) & (stamps[1] < self._span.until_ms)
-        ticks = self._shared(Ticks(*stamps, inside=inside))
-        return _Track(pieces, piece_of, row_of, ticks, places.pop() if len(places) == 1 else offsets_ns)
+        course = self._course([piece.block for piece in pieces])
+        if len(set(places)) == 1:
+            return Track(pieces, course, places[0])
+        numerators, denominators = np.array(places, dtype=np.int64)[course.piece_of].T
+        return Track(pieces, course, course.ticks.call_ns * numerators // denominators)
 
-    def _column(self, track: _Track, key: Key) -> tuple[Values, Integers] | None:
+    def _course(self, blocks: Sequence[Block]) -> Course:
+        """Put the rows of some blocks into the order of their ticks, once for all subjects that are in these."""
+        key = tuple(map(id, blocks))
+        known = self._courses.get(key)
+        if known is None:
+            stamps = np.concatenate([block.stamps for block in blocks], axis=1)
+            order = np.argsort(stamps[0], kind="stable")
+            counts = [len(block.rows) for block in blocks]
+            piece_of = np.repeat(np.arange(len(blocks)), counts)[order]
+            row_of = np.concatenate([np.arange(count) for count in counts])[order]
+            ticks = self._shared(self._ticks_at(list(stamps[:, order])))
+            of_piece = [np.flatnonzero(piece_of == number) for number in range(len(blocks))]
+            known = self._courses[key] = Course(piece_of, row_of, of_piece, ticks)
+        return known
+
+    def _ticks_at(self, stamps: Sequence[Integers]) -> Ticks:
+        return Ticks(*stamps, inside=(stamps[1] >= self._span.since_ms) & (stamps[1] < self._span.until_ms))
+
+    def _column(self, track: Track, key: Key) -> tuple[Values, Integers] | None:
         """Return a series' values, and in which of the subject's records they are; None for no values."""
         records: list[Integers] = []
         values: list[Values] = []
@@ -300,9 +331,9 @@ class _Reading:
             found = _find(piece.shape, key)
             if found is None:
                 continue
-            mine = np.flatnonzero(track.piece_of == number)
+            mine = track.course.of_piece[number]
             at = int(np.searchsorted(self._picks.of(self._subjects[key.who], piece.shape), found))
-            words = piece.block.words[track.row_of[mine], piece.place.start + at]
+            words = piece.block.words[track.course.row_of[mine], piece.place.start + at]
             type_ = piece.shape.columns[found].type
             if type_ is ValueType.TEXT:
                 self._read_texts(words)
@@ -310,6 +341,8 @@ class _Reading:
             records.append(mine)
         if not records:
             return None
+        if len(track.pieces) == 1:
+            return values[0], records[0]
         order = np.argsort(np.concatenate(records), kind="stable")
         return chained(values)[order], np.concatenate(records)[order]
 
@@ -323,78 +356,3 @@ class _Reading:
 def _find(shape: ShapeRead, key: Key) -> int | None:
     wanted = key_of(key.field, key.device)
     return shape.keys.index(wanted) if wanted in shape.keys else None
-
-
-class _Anew:
-    """Where a subject's counters begin anew.
-
-    Nearly every guest has one shape all along, lacks nothing, and its counters never fall: then it is at its first
-    record, and where its incarnation changes. What the stream's own function makes of any other says it, record by
-    record.
-    """
-
-    def __init__(self, track: _Track, store: Store, on_damaged: OnDamaged | None) -> None:
-        self._track = track
-        self._store = store
-        self._on_damaged = on_damaged
-
-    def of(self, key: str) -> Flags:
-        """Say to which of all the subject's records no rate of a counter can be taken. Raises DamagedError."""
-        rates = self._rates
-        return self._regular if rates is None else np.array([key not in taken for taken in rates], dtype=bool)
-
-    @cached_property
-    def _regular(self) -> Flags:
-        incarnations = [piece.incarnation for piece in self._track.pieces]
-        numbers = {incarnation: number for number, incarnation in enumerate(dict.fromkeys(incarnations))}
-        by_piece = np.array([numbers[incarnation] for incarnation in incarnations], dtype=np.int64)
-        by_record = by_piece[self._track.piece_of]
-        anew = np.ones(len(by_record), dtype=bool)
-        anew[1:] = by_record[1:] != by_record[:-1]
-        return anew
-
-    @cached_property
-    def _rates(self) -> list[dict[str, float]] | None:
-        """Each record's rates, None where all is regular."""
-        if self._is_regular():
-            return None
-        positions = np.array([piece.position for piece in self._track.pieces], dtype=np.int64)[self._track.piece_of]
-        return [
-            self._taken(head_id, position)
-            for head_id, position in zip(self._track.ticks.ids.tolist(), positions.tolist(), strict=True)
-        ]
-
-    def _taken(self, head_id: int, position: int) -> dict[str, float]:
-        try:
-            return self._store.rates(head_id, position)
-        except row.DamagedError:
-            if self._on_damaged is None:
-                raise
-            return {}
-
-    def _is_regular(self) -> bool:
-        pieces = self._track.pieces
-        if len({piece.shape.columns for piece in pieces}) > 1 or any(_has_extras(piece) for piece in pieces):
-            return False
-        shape = pieces[0].shape
-        counters = set(shape.counters.counters)
-        words = np.concatenate([piece.block.words[:, piece.place] for piece in pieces])
-        # The pieces' words stand one after the other: put them into the order of the ticks.
-        starts = np.cumsum([0, *(len(piece.block.rows) for piece in pieces)])[:-1]
-        words = words[starts[self._track.piece_of] + self._track.row_of]
-        index = self._picked(pieces[0])
-        same = ~self._regular[1:]
-        for place, position in enumerate(index):
-            if shape.keys[position] in counters:
-                values = typed(words[:, place], shape.columns[position].type, {})
-                if np.any((values[1:] < values[:-1]) & same):
-                    return False
-        return True
-
-    @staticmethod
-    def _picked(piece: _Piece) -> list[int]:
-        return piece.block.plan.picked[piece.place.start : piece.place.stop]
-
-
-def _has_extras(piece: _Piece) -> bool:
-    return any(piece.position in positions for _, positions in piece.block.extras)

@@ -6,7 +6,7 @@ months neither holds much in memory nor the writer up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -18,7 +18,7 @@ from domstat.model import Kind
 from domstat_sinks.sqlite.answers import asked, bucketed, plan, steps
 from domstat_sinks.sqlite.answers.asked import Fields
 from domstat_sinks.sqlite.answers.bucketed import Parts, Way
-from domstat_sinks.sqlite.answers.choosing import Choice, Key, Who, place_of
+from domstat_sinks.sqlite.answers.choosing import Choice, Globs, Key, Who, place_of
 from domstat_sinks.sqlite.answers.derived_series import RECIPES, derived_of, derived_series, sources_of
 from domstat_sinks.sqlite.answers.plan import Piece, Use
 from domstat_sinks.sqlite.answers.source import Column, Seen, Values, Wanted, joined
@@ -148,7 +148,8 @@ class Reading:
             stored = self._streams.stored(stream)
             for use in own[number].used():
                 pieces[number, use] = asked.pieces_of(select, use, stored)
-        sightings = list(self._sightings(pieces, told))
+        called = self._called(pieces, Globs(select.guests), told) if select.guests else None
+        sightings = list(self._sightings(pieces, told, called))
         uuids = asked.uuids(sightings, select.guests) if select.guests else None
         newest = {seen.who: seen for seen in sightings}
         counts: dict[Key, int] = {}
@@ -167,29 +168,43 @@ class Reading:
         keys = sorted((item for item in counts.items() if item[0].who in newest), key=place)
         return Chosen(streams, newest, fields, pieces, keys)
 
-    def _sightings(self, pieces: Mapping[tuple[int, Use], Sequence[Piece]], told: OnDamaged | None) -> Iterator[Seen]:
-        """Give all that was seen, in each piece once, oldest first."""
+    def _called(
+        self, pieces: Mapping[tuple[int, Use], Sequence[Piece]], globs: Globs, told: OnDamaged | None
+    ) -> set[str]:
+        """Return the uuids of guests that may be meant."""
+        every = {(piece.stock.stream, piece.span) for of_stream in pieces.values() for piece in of_stream}
+        found = (source.called(*place, globs, told) for place in every for source in self._streams.sources)
+        return set().union(*found)
+
+    def _sightings(
+        self,
+        pieces: Mapping[tuple[int, Use], Sequence[Piece]],
+        told: OnDamaged | None,
+        uuids: Collection[str] | None = None,
+    ) -> Iterator[Seen]:
+        """Give all that was seen, in each piece once, oldest first; only guests of these *uuids*, if there are some."""
         every = {(number, piece) for (number, _), of_stream in pieces.items() for piece in of_stream}
         for number, piece in sorted(every, key=lambda item: (item[1].span.until_ms, item[1].stock.name == RAW)):
             if piece.stock.name == RAW:
                 for source in self._streams.sources:
-                    yield from source.seen(number, piece.span, told)
+                    yield from source.seen(number, piece.span, told, uuids)
             else:
-                yield from self._tiers.seen(number, piece, told)
+                yield from self._tiers.seen(number, piece, told, uuids)
 
     def _found(
         self, number: int, piece: Piece, choice: Choice, fields: frozenset[str], told: OnDamaged | None
     ) -> Iterator[tuple[Key, int]]:
         if piece.stock.name != RAW:
-            yield from self._tiers.found(number, piece, choice, told)
+            yield from self._tiers.found(number, piece, choice, fields, told)
             return
         of_sources = choice.of(fields | {RECIPES[field].sources[0] for field in fields & RECIPES.keys()})
+        derived = {source: [made for made in derived_of(source) if made in fields] for source in of_sources.named or ()}
         for source in self._streams.sources:
             for key, count in source.found(number, piece.span, of_sources, told):
                 if key.field in fields:
                     yield key, count
-                for field in derived_of(key.field):
-                    if field in fields and key.who.kind == RECIPES[field].kind:
+                for field in derived[key.field]:
+                    if key.who.kind == RECIPES[field].kind:
                         yield Key(key.who, field, key.device), len(RECIPES[field].sources) * count
 
     # What is there.

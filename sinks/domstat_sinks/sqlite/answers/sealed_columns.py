@@ -27,12 +27,13 @@ _WHOLE_NUMBERS = (ValueType.I64, ValueType.U64)
 
 
 class _Opened(Struct, frozen=True):
-    """A chunk. *matrix* are all values, where many are wanted and that can be.
+    """A chunk. Where many series are wanted, *matrix* are the values of those that have as many, in *row_of* it.
 
     Where totals are wanted, *ends* are the first and the last value of each series; nothing is unpacked for them.
     """
 
     matrix: Words | None
+    row_of: dict[int, int]
     ends: Words | None
 
 
@@ -84,8 +85,9 @@ class SealedField:
         shown = ticks
         if opened.ends is not None and its.type in _WHOLE_NUMBERS and _is_steady(ticks, its.at):
             shown, words = ticks.ends, opened.ends[its.row, : len(ticks)]
-        elif opened.matrix is not None:  # a copy, so that nobody holds all of it for the sake of one
-            words = opened.matrix[its.row, part].copy()
+        elif opened.matrix is not None and its.row in opened.row_of:
+            # A copy, so that nobody holds all of it for the sake of one.
+            words = opened.matrix[opened.row_of[its.row], part].copy()
         else:
             words = self._words(self._places.spots[key][0])[part]
         values = self._typed(words, its.type)
@@ -160,10 +162,13 @@ class SealedField:
                 chunk = self._segments.chunk(self._window.roster.segment, self._number, group)
                 if self._totals:
                     headers = chunk.headers()
-                    known = _Opened(None, np.stack([headers.first, headers.last], axis=1))
+                    known = _Opened(None, {}, np.stack([headers.first, headers.last], axis=1))
+                elif 2 * self._of_group[group] > len(chunk):
+                    even = chunk.even()
+                    row_of = dict(zip(even.tolist(), range(len(even)), strict=True))
+                    known = _Opened(chunk.rows(even) if len(even) else None, row_of, None)
                 else:
-                    is_many = 2 * self._of_group[group] > len(chunk)
-                    known = _Opened(chunk.matrix() if is_many else None, None)
+                    known = _Opened(None, {}, None)
             except DamagedError as error:
                 known = error
             self._opened[group] = known
@@ -174,12 +179,13 @@ class SealedField:
     def _values(self, spot: Spot) -> Values:
         """Return all values of a series. Raises DamagedError."""
         member, column = spot
-        matrix = self._open(member // GROUP).matrix
-        words = self._words(spot) if matrix is None else matrix[self._directory.place(member, column)].copy()
+        opened = self._open(member // GROUP)
+        row = opened.row_of.get(self._places.rows[spot])
+        words = self._words(spot) if row is None or opened.matrix is None else opened.matrix[row].copy()
         return self._typed(words, self._directory.columns[column].type)
 
     def _words(self, spot: Spot) -> Words:
-        return self._segments.words(self._window.roster.segment, *spot)
+        return self._segments.words(self._window.roster.segment, *spot, row=self._places.rows[spot])
 
     def _typed(self, words: Words, type_: ValueType) -> Values:
         if type_ is ValueType.I64:
@@ -207,7 +213,7 @@ class SealedField:
             length = len(self._places.ticks[member, column])
             ends = [count, count + length - 1][:length]
             chosen += ends
-            row = self._directory.place(member, column)
+            row = self._places.rows[member, column]
             values.append(typed(firsts_and_lasts[row, : len(ends)], type_, {}))
             starts.add(count)
             count += length

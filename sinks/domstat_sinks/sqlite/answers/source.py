@@ -6,17 +6,20 @@ series, and knows nothing of any form.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from msgspec import Struct
 
 from domstat.catalog import ValueType
 from domstat.history import OnDamaged, Span
-from domstat_sinks.sqlite.answers.choosing import Choice, Key, Who
+from domstat_sinks.sqlite.answers.choosing import Choice, Globs, Key, Who
 from domstat_sinks.sqlite.answers.ticks import Integers, Joiner, Place, Ticks, offsets_ns
 from domstat_sinks.sqlite.heads import layout
+
+if TYPE_CHECKING:
+    from domstat_sinks.sqlite.answers.slabs import Owner, Slab
 
 Values: TypeAlias = "np.ndarray[Any, Any]"
 """int64, uint64, float64, bool, or object: texts, and values of several types."""
@@ -71,10 +74,18 @@ class Source(Protocol):
     def extent(self, stream: int, span: Span, on_damaged: OnDamaged | None) -> Extent | None:
         """Return the extent of what it has of a stream in a span, None for nothing. Raises DamagedError."""
 
-    def seen(self, stream: int, span: Span, on_damaged: OnDamaged | None) -> Iterator[Seen]:
-        """Give all that was seen of a stream in a span, a subject as often as suits the source, the newest last.
+    def called(self, stream: int, span: Span, globs: Globs, on_damaged: OnDamaged | None) -> set[str]:
+        """Return the uuids of guests that may be meant: of all that had such a name in the span, and some others.
 
         Raises DamagedError.
+        """
+
+    def seen(
+        self, stream: int, span: Span, on_damaged: OnDamaged | None, uuids: Collection[str] | None = None
+    ) -> Iterator[Seen]:
+        """Give all that was seen of a stream in a span, a subject as often as suits the source, the newest last.
+
+        Only guests of these *uuids*, if there are some. Raises DamagedError.
         """
 
     def found(self, stream: int, span: Span, choice: Choice, on_damaged: OnDamaged | None) -> Iterator[tuple[Key, int]]:
@@ -87,6 +98,22 @@ class Source(Protocol):
         """Give the columns of some series, of each as many as suits the source, in the order of their ticks.
 
         Raises DamagedError.
+        """
+
+    def owners(
+        self, stream: int, span: Span, names: Collection[str], on_damaged: OnDamaged | None
+    ) -> Iterator[tuple[str, Sequence[Owner], int]]:
+        """Give whose series of some statistics there are in a tier, and about how many buckets each has.
+
+        As often as suits the source. Raises DamagedError.
+        """
+
+    def slabs(
+        self, stream: int, span: Span, wanted: tuple[Collection[str], Collection[Owner]], on_damaged: OnDamaged | None
+    ) -> Iterator[Slab]:
+        """Give the buckets of a tier that begin in a span, in the order in which they were stored.
+
+        *wanted* are the statistics that will be asked for, and whose. Raises DamagedError.
         """
 
 
@@ -158,10 +185,9 @@ def _joined_places(columns: Sequence[Column], starts: Sequence[int]) -> Place:
 
 
 def _joined_places_anew(columns: Sequence[Column], starts: Sequence[int]) -> Integers:
-    if all(column.anew is NOWHERE for column in columns):
-        return NOWHERE
     places, before = [], 0
     for column, start in zip(columns, starts, strict=True):
-        places.append(column.anew[column.anew >= start] + (before - start))
+        if len(column.anew):
+            places.append(column.anew[column.anew >= start] + (before - start))
         before += len(column.ticks) - start
-    return np.concatenate(places)
+    return np.concatenate(places) if places else NOWHERE

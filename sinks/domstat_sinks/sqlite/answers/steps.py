@@ -5,6 +5,7 @@ A rate is taken by the very operations that the stream uses, so that it is equal
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from domstat.catalog import look_up
 from domstat.history import Aggregate, Span
 from domstat_sinks.sqlite.answers.source import Column, Values
 from domstat_sinks.sqlite.answers.ticks import Flags, Integers
+
+STEPS_KEPT = 8
+"""Steps kept: most series have samples at the same times, each tier and the ticks at others."""
 
 
 class Samples(Struct, frozen=True):
@@ -89,25 +93,37 @@ class Steps:
             steps = np.full(len(time_ms), first_ms, dtype=np.int64)
         else:
             steps = time_ms // step_ms * step_ms
+        rises = np.diff(steps)
+        least = int(rises.min(initial=1))
+        self._is_one_each = least > 0
         # Stable, so that the last of a step's samples is that of its last tick even where a clock went back.
-        self._order = np.argsort(steps, kind="stable") if np.any(steps[1:] < steps[:-1]) else None
+        self._order = np.argsort(steps, kind="stable") if least < 0 else None
+        if self._is_one_each:
+            self._begins: Integers = np.arange(len(steps))
+            self.starts: Integers = steps
+            self.counts: Integers = np.ones(len(steps), dtype=np.int64)
+            return
         ordered = self._ordered(steps)
         begins = np.ones(len(ordered), dtype=bool)
         begins[1:] = ordered[1:] != ordered[:-1]
         self._begins = np.flatnonzero(begins)
-        self.starts: Integers = ordered[begins]
-        self.counts: Integers = np.diff(self._begins, append=len(ordered))
+        self.starts = ordered[begins]
+        self.counts = np.diff(self._begins, append=len(ordered))
 
     def _ordered(self, values: Values) -> Values:
         return values if self._order is None else values[self._order]
 
     def sums(self, values: Values) -> Values:
         """Return each step's sum."""
+        if self._is_one_each and values.dtype != np.bool_:
+            return values
         return np.asarray(np.add.reduceat(self._ordered(values), self._begins))
 
     def taken(self, values: Values, aggregate: Aggregate) -> Values:
         """Return one value a step; *aggregate* is none that needs increases."""
         taken: Values
+        if self._is_one_each and aggregate in {Aggregate.LAST, Aggregate.MIN, Aggregate.MAX}:
+            return values
         match aggregate:
             case Aggregate.COUNT:
                 taken = self.counts
@@ -128,13 +144,23 @@ class Stepper:
     def __init__(self, step_ms: int | None, span: Span) -> None:
         self._step_ms = step_ms
         self._span = span
-        self._last: tuple[Integers, Steps] | None = None
+        self._known: OrderedDict[tuple[int, ...], tuple[Sequence[Integers], Steps]] = OrderedDict()
+        """By the numbers of the very objects, which are kept so that no others can take their numbers."""
 
     def steps(self, time_ms: Integers) -> Steps:
         """Return the steps of samples at these times."""
-        if self._last is None or self._last[0] is not time_ms:
-            self._last = time_ms, Steps(time_ms, self._step_ms, self._span)
-        return self._last[1]
+        return self.steps_of([time_ms])
+
+    def steps_of(self, times_ms: Sequence[Integers]) -> Steps:
+        """Return the steps of samples at these times, one array after the other."""
+        key = tuple(map(id, times_ms))
+        known = self._known.get(key)
+        if known is None:
+            time_ms = times_ms[0] if len(times_ms) == 1 else np.concatenate(times_ms)
+            known = self._known[key] = (times_ms, Steps(time_ms, self._step_ms, self._span))
+            if len(self._known) > STEPS_KEPT:
+                self._known.popitem(last=False)
+        return known[1]
 
 
 def by_steps(samples: Samples, aggregate: Aggregate, stepper: Stepper) -> Samples:

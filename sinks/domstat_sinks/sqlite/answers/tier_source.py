@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
+import numpy as np
 from msgspec.structs import replace
 
 from domstat.history import OnDamaged
-from domstat_sinks.sqlite.answers.bucketed import OF_RECORDS, Ask, Parts, Told, Way, parts_of_buckets, statistics
+from domstat_sinks.sqlite.answers.bucketed import OF_RECORDS, Parts, Way, said, statistics
 from domstat_sinks.sqlite.answers.choosing import Choice, Key, Who
+from domstat_sinks.sqlite.answers.gathered import Gathered
 from domstat_sinks.sqlite.answers.plan import Piece
-from domstat_sinks.sqlite.answers.source import Column, Seen, Source, Wanted, joined
-from domstat_sinks.sqlite.answers.steps import samples_of, shown_ids
-from domstat_sinks.sqlite.answers.ticks import Integers, Joiner
-from domstat_sinks.sqlite.rollups.rollrecord import NUMERATOR, QUOTIENT
+from domstat_sinks.sqlite.answers.slabs import ABSENT, MIXED, Owner, Slab, Stat
+from domstat_sinks.sqlite.answers.source import Seen, Source
+from domstat_sinks.sqlite.answers.ticks import Integers
+from domstat_sinks.sqlite.rollups.rollrecord import COVERED, NUMERATOR, QUOTIENT, TICKS
 
-_PRESENT = frozenset({"last", "increment"})
+_PRESENT = ("last", "increment")
 """One of these two is there of every series in every bucket that has a value of it."""
-
-Columns: TypeAlias = Mapping[Key, Column]
 
 
 class TierSource:
@@ -28,94 +27,103 @@ class TierSource:
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
 
-    def seen(self, stream: int, piece: Piece, on_damaged: OnDamaged | None) -> Iterator[Seen]:
+    def seen(
+        self, stream: int, piece: Piece, on_damaged: OnDamaged | None, uuids: Collection[str] | None = None
+    ) -> Iterator[Seen]:
         """Give all that was seen of a *stream*, in a piece of one of its tiers. Raises DamagedError."""
         for source in self._sources:
-            for seen in source.seen(piece.stock.stream, piece.span, on_damaged):
-                yield replace(seen, who=_in(stream, seen.who))
+            for seen in source.seen(piece.stock.stream, piece.span, on_damaged, uuids):
+                yield replace(seen, who=Who(stream, seen.who.kind, seen.who.uuid, seen.who.name))
 
     def found(
-        self, stream: int, piece: Piece, choice: Choice, on_damaged: OnDamaged | None
+        self, stream: int, piece: Piece, choice: Choice, fields: frozenset[str], on_damaged: OnDamaged | None
     ) -> Iterator[tuple[Key, int]]:
-        """Give the series that are chosen, and how many buckets they have at most. Raises DamagedError."""
-        of_buckets = _ChoiceOfBuckets(choice)
+        """Give the series of some fields that are chosen, and how many buckets they have. Raises DamagedError."""
+        asked = fields | {NUMERATOR} if QUOTIENT in fields else fields
+        names = {f"{field}:{statistic}": field for field in asked for statistic in _PRESENT}
+        counts: dict[tuple[str, Owner], int] = {}
         for source in self._sources:
-            for key, count in source.found(piece.stock.stream, piece.span, of_buckets, on_damaged):
-                field = key.field.rpartition(":")[0]
-                if choice.wants_field(field):
-                    yield Key(_in(stream, key.who), field, key.device), count
-                if field == NUMERATOR and choice.wants_field(QUOTIENT):
-                    yield Key(_in(stream, key.who), QUOTIENT, key.device), count
+            for name, owners, count in source.owners(piece.stock.stream, piece.span, names, on_damaged):
+                for owner in owners:
+                    series = (names[name], owner)
+                    counts[series] = counts.get(series, 0) + count
+        for (field, (subject, device)), count in counts.items():
+            who = Who(stream, *subject)
+            if choice.wants(who) and choice.wants_device(device):
+                if field in fields:
+                    yield Key(who, field, device), count
+                if field == NUMERATOR and QUOTIENT in fields:
+                    yield Key(who, QUOTIENT, device), count
 
     def parts(
         self, piece: Piece, keys: Sequence[tuple[Key, Way]], on_damaged: OnDamaged | None
     ) -> Iterator[tuple[Key, Parts]]:
         """Give what the buckets of a piece say of some series. Raises DamagedError."""
-        wanted = {
-            _of_statistic(key, piece.stock.stream, name): None
-            for key, way in keys
-            for name in statistics(key.field, way)
-        }
-        columns: dict[Key, list[Column]] = {}
-        for source in self._sources:
-            for column in source.columns(list(wanted), Wanted(span=piece.span), on_damaged):
-                columns.setdefault(column.key, []).append(column)
-        joiner = Joiner()
-        told = {key: _told(joined(of, joiner)) for key, of in columns.items()}
-        starts = _Starts(piece.stock.width_ms)
+        together: dict[tuple[str, Way], list[Key]] = {}
         for key, way in keys:
-            ask = _asking(told, key, piece.stock.stream)
-            parts = parts_of_buckets(key.field, way, piece.stock.width_ms, starts, ask)
-            if parts is not None:
-                yield key, parts
+            together.setdefault((key.field, way), []).append(key)
+        names = {name for field, way in together for name in statistics(field, way)}
+        owners = {key: ((key.who.kind, key.who.uuid, key.who.name), key.device) for key, _ in keys}
+        slabs = [
+            (slab, slab.time_ms // piece.stock.width_ms * piece.stock.width_ms)
+            for source in self._sources
+            for slab in source.slabs(piece.stock.stream, piece.span, (names, owners.values()), on_damaged)
+        ]
+        for (field, way), own in together.items():
+            gathered = Gathered(len(own), piece.stock.width_ms)
+            for slab, starts_ms in slabs:
+                _gather(gathered, (field, way), [owners[key] for key in own], slab, starts_ms)
+            for place, key in enumerate(own):
+                parts = gathered.parts(place)
+                if parts is not None:
+                    yield key, parts
 
 
-class _Starts:
-    """When buckets begin, by their times: the very same array for series that are in the same ones."""
+def _gather(
+    gathered: Gathered, what: tuple[str, Way], owners: Sequence[Owner], slab: Slab, starts_ms: Integers
+) -> None:
+    """Add what a slab says of some series, those together of which the same statistics are there, of the same types."""
+    of_records = [(subject, None) for subject, _ in owners]
+    names = tuple(dict.fromkeys(statistics(*what)))
+    types = np.stack([slab.types(name, of_records if name in OF_RECORDS else owners) for name in names])
+    for chosen in _alike(types):
+        its = {name: of_records if name in OF_RECORDS else owners for name in names}
+        asked = _Asked(slab, {name: [its[name][i] for i in chosen.tolist()] for name in names}, types[:, chosen[0]])
+        found = said(*what, asked)
+        if found is not None:
+            gathered.add(chosen, starts_ms, found, asked(COVERED), lambda asked=asked: asked(TICKS))  # type: ignore[misc]
 
-    def __init__(self, width_ms: int) -> None:
-        self._width_ms = width_ms
-        self._known: dict[int, tuple[Integers, Integers]] = {}
 
-    def __call__(self, time_ms: Integers) -> Integers:
-        known = self._known.get(id(time_ms))
+def _alike(types: Integers) -> Iterator[Integers]:
+    """Give the places of those columns that are alike; of what is mixed each by itself."""
+    is_mixed = (types == MIXED).any(axis=0)
+    yield from np.flatnonzero(is_mixed)[:, None]
+    rest = np.flatnonzero(~is_mixed)
+    if not len(rest):
+        return
+    first = types[:, rest[:1]]
+    if (types[:, rest] == first).all():
+        yield rest
+        return
+    _, which = np.unique(types[:, rest], axis=1, return_inverse=True)
+    which = which.reshape(-1)
+    for group in range(int(which.max()) + 1):
+        yield rest[which == group]
+
+
+class _Asked:
+    """Gives the statistics of some series of a slab, each read once."""
+
+    def __init__(self, slab: Slab, owners: Mapping[str, Sequence[Owner]], types: Integers) -> None:
+        self._slab = slab
+        self._owners = owners
+        self._there = {name for name, type_ in zip(owners, types.tolist(), strict=True) if type_ != ABSENT}
+        self._known: dict[str, Stat] = {}
+
+    def __call__(self, name: str) -> Stat | None:
+        if name not in self._there:
+            return None
+        known = self._known.get(name)
         if known is None:
-            known = self._known[id(time_ms)] = (time_ms, time_ms // self._width_ms * self._width_ms)
-        return known[1]
-
-
-class _ChoiceOfBuckets(Choice):
-    """The same choice, of the statistics that are there wherever a series is."""
-
-    def __init__(self, choice: Choice) -> None:
-        self._choice = choice
-        self.wants_everybody = choice.wants_everybody
-
-    def wants(self, who: Who) -> bool:
-        return self._choice.wants(who)
-
-    def wants_field(self, field: str) -> bool:
-        base, _, statistic = field.rpartition(":")
-        if statistic not in _PRESENT:
-            return False
-        return self._choice.wants_field(base) or (base == NUMERATOR and self._choice.wants_field(QUOTIENT))
-
-    def wants_device(self, device: str | None) -> bool:
-        return self._choice.wants_device(device)
-
-
-def _in(stream: int, who: Who) -> Who:
-    return Who(stream, who.kind, who.uuid, who.name)
-
-
-def _of_statistic(key: Key, tier: int, name: str) -> Key:
-    return Key(_in(tier, key.who), name, None if name in OF_RECORDS else key.device)
-
-
-def _told(column: Column) -> Told:
-    samples = samples_of(column)
-    return Told(shown_ids(column), samples.time_ms, samples.values)
-
-
-def _asking(told: Mapping[Key, Told], key: Key, tier: int) -> Ask:
-    return lambda name: told.get(_of_statistic(key, tier, name))
+            known = self._known[name] = self._slab.stat(name, self._owners[name])
+        return known

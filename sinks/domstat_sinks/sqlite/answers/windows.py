@@ -5,7 +5,8 @@ A *subject* (:class:`.choosing.Who`) may be several members of a segment: a gues
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -15,8 +16,9 @@ from domstat.catalog import ValueType
 from domstat.history import Span
 from domstat_sinks.sqlite.answers.choosing import Key, Who
 from domstat_sinks.sqlite.answers.source import Seen
-from domstat_sinks.sqlite.answers.ticks import Boots, Integers, Place, Ticks
+from domstat_sinks.sqlite.answers.ticks import Boots, Flags, Integers, Place, Ticks
 from domstat_sinks.sqlite.packed.directory import EVERYTHING, GROUP, Directory
+from domstat_sinks.sqlite.packed.seriesindex import SeriesIndex
 
 
 class Roster:
@@ -28,6 +30,7 @@ class Roster:
         numbers = np.array([boots.number(boot_id) for boot_id in directory.boots], dtype=np.int64)
         self.boot: Integers = numbers[directory.boot]
         """Per tick, the boot's number in all sources."""
+        self.index = SeriesIndex(directory)
         self.whose = [Who(stream, member.kind, member.uuid, member.name) for member in directory.members]
         """By member, the subject."""
         self.members: dict[Who, list[int]] = {}
@@ -37,6 +40,33 @@ class Roster:
         self._fractions: dict[int, tuple[int, int] | None] = {}
         self.seen_in_all: list[Seen] | None = None
         self._places: dict[tuple[int, ...], Integers] = {}
+
+    @cached_property
+    def fields(self) -> frozenset[int]:
+        """The numbers of the fields it has values of."""
+        return frozenset(self.directory.fields)
+
+    @cached_property
+    def every(self) -> Integers:
+        """The places of all ticks."""
+        return self.same(np.arange(len(self.directory)))
+
+    @cached_property
+    def uuids_of(self) -> dict[str, set[str]]:
+        """By name, and by uuid, the guests that have it anywhere in the segment."""
+        directory = self.directory
+        found: dict[str, set[str]] = {}
+        for layout in directory.layouts:
+            for member, _, name in layout.tolist():
+                uuid = directory.members[member].uuid
+                if uuid:
+                    found.setdefault(uuid, set()).add(uuid)
+                    found.setdefault(directory.names[name] or "", set()).add(uuid)
+        return found
+
+    def are_of(self, uuids: Collection[str]) -> Flags:
+        """Tell, by member, whether it is one of these guests."""
+        return np.array([member.uuid in uuids for member in self.directory.members], dtype=np.bool_)
 
     def same(self, at: Integers) -> Integers:
         """Return the array of places of ticks that is known and equals this one, known from now on if there is none.
@@ -90,36 +120,50 @@ class Plain(Struct, frozen=True):
 
 
 class Places(Struct, frozen=True):
-    """Where the series of one field are in a segment: (member, column) each; mostly one, and that plain."""
+    """Where the series of one field are in a segment: (member, column) each; mostly one, and that plain.
+
+    *rows* are where they are in their chunks, *ticks* those in which what is not plain, or broken, has values.
+    *of_uuid* are the keys by whose they are.
+    """
 
     spots: dict[Key, list[tuple[int, int]]]
     plain: dict[Key, Plain]
+    rows: dict[tuple[int, int], int]
     ticks: dict[tuple[int, int], Integers]
-    """The ticks in which what is not plain, or broken, has values."""
+    of_uuid: dict[str | None, list[Key]]
 
 
 def places_of(roster: Roster, number: int, field: str) -> Places:
     """Find the series of a field, of which *number* is the number in the file."""
-    directory = roster.directory
+    directory, series = roster.directory, roster.index.of(number)
+    pairs = list(zip(series.members.tolist(), series.columns.tolist(), strict=True))
+    rows = dict(zip(pairs, series.rows.tolist(), strict=True))
+    always = dict(zip(pairs, series.always.tolist(), strict=True))
     spots: dict[Key, list[tuple[int, int]]] = {}
-    for group in range(directory.groups):
-        for member, column in directory.series(number, group):
-            key = Key(roster.whose[member], field, directory.columns[column].device)
-            spots.setdefault(key, []).append((member, column))
+    of_uuid: dict[str | None, list[Key]] = {}
+    for member, column in pairs:
+        key = Key(roster.whose[member], field, directory.columns[column].device)
+        own = spots.setdefault(key, [])
+        if not own:
+            of_uuid.setdefault(key.who.uuid, []).append(key)
+        own.append((member, column))
+
+    def ticks_of(spot: tuple[int, int]) -> Integers:
+        return roster.every if always[spot] else roster.same(roster.index.ticks(*spot))
+
     plain: dict[Key, Plain] = {}
     ticks: dict[tuple[int, int], Integers] = {}
     for key, own in spots.items():
-        ((member, column), *more) = own
+        (spot, *more) = own
+        member, column = spot
         fraction = roster.fraction(member)
-        is_broken = directory.breaks.keys() & {(member, column), (member, EVERYTHING)}
-        is_plain = not more and len(roster.members[key.who]) == 1
-        if is_plain and fraction is not None:
-            at = roster.same(directory.ticks_of(member, column))
-            row = directory.place(member, column)
-            plain[key] = Plain(member // GROUP, row, at, fraction, directory.columns[column].type, bool(is_broken))
+        is_broken = spot in directory.breaks or (member, EVERYTHING) in directory.breaks
+        if fraction is not None and not more and len(roster.members[key.who]) == 1:
+            type_ = directory.columns[column].type
+            plain[key] = Plain(member // GROUP, rows[spot], ticks_of(spot), fraction, type_, is_broken)
         if key not in plain or is_broken:
-            ticks.update((spot, directory.ticks_of(*spot)) for spot in own)
-    return Places(spots, plain, ticks)
+            ticks.update((spot, ticks_of(spot)) for spot in own)
+    return Places(spots, plain, rows, ticks, of_uuid)
 
 
 class Window:
@@ -162,28 +206,33 @@ class Window:
         columns = (directory.ids, directory.time_ms, self.roster.boot, directory.boot_ns, directory.call_ns)
         return Ticks(*(column[chosen] for column in columns), inside=self.inside[chosen])
 
-    def seen(self) -> Iterator[Seen]:
-        """Give all members that are in ticks of the span, under each of their names, the newest last."""
-        if not self.is_whole:
-            return iter(self._seen())
-        if self.roster.seen_in_all is None:
-            self.roster.seen_in_all = self._seen()
-        return iter(self.roster.seen_in_all)
+    def seen(self, uuids: Collection[str] | None = None) -> Iterator[Seen]:
+        """Give all members that are in ticks of the span, under each of their names, the newest last.
 
-    def _seen(self) -> list[Seen]:
+        Only guests of these *uuids*, if there are some.
+        """
+        if not self.is_whole:
+            return iter(self._seen(uuids))
+        if self.roster.seen_in_all is None:
+            self.roster.seen_in_all = self._seen(None)
+        return (seen for seen in self.roster.seen_in_all if uuids is None or seen.who.uuid in uuids)
+
+    def _seen(self, uuids: Collection[str] | None) -> list[Seen]:
         directory, roster = self.directory, self.roster
         present = np.flatnonzero(self.inside)
-        layouts, which, counts = np.unique(directory.layout_of[present], return_inverse=True, return_counts=True)
-        times_ms = directory.time_ms[present]
-        firsts_ms, lasts_ms, last_ticks = (np.zeros(len(layouts), dtype=np.int64) for _ in range(3))
-        for i in range(len(layouts)):
-            own = which == i
-            firsts_ms[i], lasts_ms[i] = times_ms[own].min(), times_ms[own].max()
-            last_ticks[i] = present[own][-1]
+        layout_of, times_ms = directory.layout_of[present], directory.time_ms[present]
+        of_layouts = []
+        for layout in np.flatnonzero(np.bincount(layout_of)).tolist():
+            own = np.flatnonzero(layout_of == layout)
+            times = int(times_ms[own].min()), int(times_ms[own].max()), len(own)
+            of_layouts.append((int(own[-1]), layout, times))
         found: dict[tuple[int, int], tuple[int, int, int]] = {}
-        for i in np.argsort(last_ticks).tolist():
-            times = int(firsts_ms[i]), int(lasts_ms[i]), int(counts[i])
-            for member, _, name in directory.layouts[layouts[i]].tolist():
+        is_wanted = None if uuids is None else roster.are_of(uuids)
+        for _, layout, times in sorted(of_layouts):
+            records = directory.layouts[layout]
+            if is_wanted is not None:
+                records = records[is_wanted[records[:, 0]]]
+            for member, _, name in records.tolist():
                 so_far = found.pop((member, name), None)  # and to the end with it
                 found[member, name] = times if so_far is None else _both(so_far, times)
         return [

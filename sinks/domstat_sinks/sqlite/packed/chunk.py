@@ -16,7 +16,6 @@ steps without the other's.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from functools import cached_property
 from typing import Any, Final
 
 import msgspec
@@ -30,6 +29,7 @@ from domstat_sinks.sqlite.packed import codec
 from domstat_sinks.sqlite.packed.codec import Steps
 from domstat_sinks.sqlite.packed.differences import Indices, in_unit, in_units, steps_of
 from domstat_sinks.sqlite.packed.headers import NUMBERS, TYPES, Header, Headers, keys_of, summarise, words_of
+from domstat_sinks.sqlite.packed.runs import Runs
 
 FORMAT: Final = 1
 
@@ -286,11 +286,8 @@ class Chunk:
         self._body = _open(blob)
         self._table = _unpack_table(self._body.table, self._body.columns, self._body.series)
         self._check()
-        self._unpacked: dict[int, Steps] = {}
-        """Runs that series share, by number: they are small, and whoever reads one series mostly reads all."""
+        self._runs = Runs(self._body.runs, self._table[_RUN], self._table[_COUNT])
         self._headers: Headers | None = None
-        self._members: list[int] = np.bincount(self._table[_RUN].view(np.int64)).tolist()
-        """By run, how many series have a part of it."""
 
     def __len__(self) -> int:
         return self._body.series
@@ -361,77 +358,42 @@ class Chunk:
         if not run:
             words[1:] = unit
         else:
-            words[1:] = self._numbers(i, run, len(words) - 1).view(np.uint64)
+            words[1:] = self._runs.numbers(i, len(words) - 1).view(np.uint64)
             if kind & _REAL:
                 return
             if unit != 1:
                 words[1:] *= np.uint64(unit)
         np.cumsum(words, out=words)
 
-    def _numbers(self, i: int, run: int, count: int) -> Steps:
-        """Return the numbers of a series that are in *run*."""
-        if self._members[run] == 1:
-            return codec.unpack(self._body.runs[run - 1], count)
-        place = int(self._places[i])
-        return self._shared(run)[place : place + count]
-
-    @cached_property
-    def _places(self) -> Indices:
-        """By series, where its numbers begin in the run it shares."""
-        sizes = self._table[_COUNT].view(np.int64) - 1
-        places = np.zeros(len(sizes), dtype=np.int64)
-        for run in range(1, len(self._body.runs) + 1):
-            members = np.flatnonzero(self._table[_RUN] == run)
-            places[members] = np.cumsum(sizes[members]) - sizes[members]
-        return places
-
-    def _shared(self, run: int) -> Steps:
-        """Return all numbers of a run that several series have together."""
-        if run not in self._unpacked:
-            counts = self._table[_COUNT][self._table[_RUN] == run]
-            self._unpacked[run] = codec.unpack(self._body.runs[run - 1], int(counts.sum()) - len(counts))
-        return self._unpacked[run]
-
     def all_words(self) -> list[Words]:
         """Return the values of all series, of which none may be predicted: rows of one matrix, where they can be."""
-        matrix = self.matrix()
-        return [self.words(i) for i in range(len(self))] if matrix is None else list(matrix)
-
-    def matrix(self) -> Words | None:
-        """Return the values of all series as rows; None where they differ in length or one is predicted."""
-        counts = self._table[_COUNT]
-        kinds = int(np.bitwise_or.reduce(self._table[_KIND]))
-        if not len(self) or (counts != counts[0]).any() or kinds & _PREDICTED:
-            return None
-        if len(self._body.runs) > JOINT_RUNS_MAX or kinds & _REAL:
-            return self._rows_apart(np.arange(len(self)))
-        matrix = np.empty((len(self), int(counts[0])), dtype=np.uint64)
-        if matrix.size:
-            self._fill_all(matrix)
-        return matrix
-
-    def are_rows(self, places: Indices, count: int) -> Any:
-        """Tell which of some series have *count* values each, and are not predicted."""
-        return (self._table[_COUNT][places] == count) & (self._table[_KIND][places] & np.uint64(_PREDICTED) == 0)
+        even = self.even()
+        return list(self.rows(even)) if 0 < len(even) == len(self) else [self.words(i) for i in range(len(self))]
 
     def even(self) -> Indices:
         """Return the places of those series that have as many values as the longest, and are not predicted."""
-        is_own = (self._table[_KIND] & np.uint64(_PREDICTED)) == 0
-        return np.flatnonzero(is_own & (self._table[_COUNT] == self._table[_COUNT].max(initial=0)))
+        return np.flatnonzero(self.are_rows(np.arange(len(self)), int(self._table[_COUNT].max(initial=0))))
+
+    def are_rows(self, places: Indices, count: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Tell which of some series have so many values, and are not predicted: so :meth:`rows` gives them."""
+        is_own = (self._table[_KIND][places] & np.uint64(_PREDICTED)) == 0
+        return np.asarray(is_own & (self._table[_COUNT][places] == count))
 
     def rows(self, places: Indices) -> Words:
         """Return the values of some series, at least one, that are as many in each and not predicted, as rows.
 
         Raises DamagedError where they are not, or cannot be unpacked.
         """
-        counts = self._table[_COUNT][places]
-        if (counts != counts[0]).any() or (self._table[_KIND][places] & np.uint64(_PREDICTED)).any():
+        count, kinds = int(self._table[_COUNT][places[0]]), int(np.bitwise_or.reduce(self._table[_KIND][places]))
+        if not self.are_rows(places, count).all():
             raise DamagedError("its series are not all of the length they should have")
-        if 2 * len(places) > len(self):
-            matrix = self.matrix()
-            if matrix is not None:
-                return matrix if len(places) == len(matrix) and np.all(np.diff(places) == 1) else matrix[places]
-        return self._rows_apart(places)
+        is_all = len(places) == len(self) and bool((places == np.arange(len(self))).all())
+        if not is_all or len(self._body.runs) > JOINT_RUNS_MAX or kinds & _REAL:
+            return self._rows_apart(places)
+        matrix = np.empty((len(self), count), dtype=np.uint64)
+        if matrix.size:
+            self._fill_all(matrix)
+        return matrix
 
     def _rows_apart(self, places: Indices) -> Words:
         """Return the values of some series, as many in each, whose runs are mostly their own."""
@@ -444,13 +406,9 @@ class Chunk:
         matrix[:, 0] = table[_FIRST]
         is_real = (table[_KIND] & np.uint64(_REAL)) != 0
         for row, (place, run) in enumerate(zip(places.tolist(), table[_RUN].tolist(), strict=True)):
-            if not run:
-                continue
-            numbers = self._numbers(place, run, steps.shape[1]).view(np.uint64)
-            if is_real[row]:
-                steps[row] = numbers
-            else:
-                steps[row] *= numbers
+            if run:
+                numbers = self._runs.numbers(place, steps.shape[1]).view(np.uint64)
+                steps[row] = numbers if is_real[row] else numbers * steps[row, 0]
         summed = ~is_real | (table[_RUN] == 0)
         if summed.all():
             np.cumsum(matrix, axis=1, out=matrix)
@@ -466,7 +424,7 @@ class Chunk:
         steps[:] = table[_UNIT][:, None]
         for run in range(1, len(self._body.runs) + 1):
             members = np.flatnonzero(table[_RUN] == run)
-            numbers = self._shared(run).view(np.uint64).reshape(len(members), -1)
+            numbers = self._runs.shared(run).view(np.uint64).reshape(len(members), -1)
             if len(members) == len(matrix):
                 steps *= numbers
             else:

@@ -1,0 +1,191 @@
+"""Segments of a tier as slabs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from msgspec import Struct
+
+from domstat.catalog import ValueType
+from domstat.history import OnDamaged, Span
+from domstat_sinks.sqlite.answers.slabs import ABSENT, MIXED, Owner, Stat
+from domstat_sinks.sqlite.answers.source import Values, chained, typed
+from domstat_sinks.sqlite.answers.ticks import Flags, Integers
+from domstat_sinks.sqlite.heads.row import DamagedError, Words
+from domstat_sinks.sqlite.packed.directory import Directory
+from domstat_sinks.sqlite.packed.headers import TYPES
+from domstat_sinks.sqlite.packed.segments import Segments
+from domstat_sinks.sqlite.packed.seriesindex import FieldSeries, SeriesIndex
+
+
+class Found(Struct, frozen=True):
+    """The series of one statistic in a segment: where each is, *again* those that an owner has beyond its first."""
+
+    series: FieldSeries
+    place_of: dict[Owner, int]
+    again: dict[Owner, list[int]]
+
+
+class TierSegment:
+    """What is known of a tier's segment, whatever span is asked for."""
+
+    def __init__(self, number: int, directory: Directory) -> None:
+        self.number = number
+        self.directory = directory
+        self.index = SeriesIndex(directory)
+        self._whose = [(member.kind, member.uuid, member.name) for member in directory.members]
+        self._found: dict[int, Found] = {}
+
+    def owners(self, field: int) -> list[Owner]:
+        """Return whose the series of a field are, by its number in the file."""
+        return list(self.found(field).place_of)
+
+    def found(self, field: int) -> Found:
+        """Return the series of a field, by its number in the file."""
+        known = self._found.get(field)
+        if known is None:
+            known = self._found[field] = self._find(field)
+        return known
+
+    def _find(self, field: int) -> Found:
+        series, columns, whose = self.index.of(field), self.directory.columns, self._whose
+        owners = [
+            (whose[member], columns[column].device)
+            for member, column in zip(series.members.tolist(), series.columns.tolist(), strict=True)
+        ]
+        place_of = dict(zip(owners, range(len(owners)), strict=True))
+        again: dict[Owner, list[int]] = {}
+        if len(place_of) < len(owners):
+            for place, owner in enumerate(owners):
+                if place_of[owner] != place:
+                    again.setdefault(owner, []).append(place)
+        return Found(series, place_of, again)
+
+    @cached_property
+    def type_of(self) -> Integers:
+        """By column, the place of its type in TYPES."""
+        return np.array([TYPES.index(column.type) for column in self.directory.columns], dtype=np.int64)
+
+
+class SealedSlab:
+    """Those buckets of a segment that are in a span; meets :class:`.slabs.Slab`."""
+
+    def __init__(self, segments: Segments, known: TierSegment, inside: Integers, on_damaged: OnDamaged | None) -> None:
+        """*inside* are the places of these buckets in the segment."""
+        self._segments = segments
+        self._known = known
+        self._directory = known.directory
+        self._on_damaged = on_damaged
+        is_run = len(inside) == int(inside[-1]) - int(inside[0]) + 1
+        self._inside: slice | Integers = slice(int(inside[0]), int(inside[-1]) + 1) if is_run else inside
+        self.time_ms = known.directory.time_ms[self._inside]
+
+    def types(self, name: str, owners: Sequence[Owner]) -> Integers:
+        """Return, for a statistic of each of these series, the place of its type in TYPES, or ABSENT, or MIXED."""
+        found = self._found(name)
+        if found is None:
+            return np.full(len(owners), ABSENT)
+        types = np.append(self._known.type_of[found.series.columns], ABSENT)
+        places = np.array([found.place_of.get(owner, ABSENT) for owner in owners], dtype=np.int64)
+        chosen: Integers = types[places]
+        for i, owner in enumerate(owners) if found.again else ():
+            if any(types[place] != chosen[i] for place in found.again.get(owner, ())):
+                chosen[i] = MIXED
+        return chosen
+
+    def stat(self, name: str, owners: Sequence[Owner]) -> Stat:
+        """Return a statistic of series that are of one type; of one that is MIXED alone. Raises DamagedError."""
+        found = self._found(name)
+        if found is None:
+            raise KeyError(f"{name} is in none of these buckets")
+        places = np.array([found.place_of[owner] for owner in owners], dtype=np.int64)
+        type_ = self._known.type_of[found.series.columns[places[0]]]
+        if found.again and any(owner in found.again for owner in owners):
+            return self._scattered(found, owners, TYPES[type_])
+        words, there = self._gathered(found, places)
+        return Stat(self._typed(words, TYPES[type_]), there)
+
+    def _found(self, name: str) -> Found | None:
+        number = self._segments.number(name)
+        return None if number is None else self._known.found(number)
+
+    def _gathered(self, found: Found, places: Integers) -> tuple[Words, Flags | None]:
+        """Return the words of one series each, and where they are; None for everywhere."""
+        series = found.series
+        field = self._directory.columns[int(series.columns[places[0]])].field
+        words: Words = np.zeros((len(places), len(self.time_ms)), dtype=np.uint64)
+        always = series.always[places]
+        there = np.broadcast_to(always[:, None], words.shape).copy()
+        for group in np.unique(series.groups[places]).tolist():
+            own = np.flatnonzero(series.groups[places] == group)
+            steady, rest = own[always[own]], own[~always[own]]
+            try:
+                chunk = self._segments.chunk(self._known.number, field, group)
+                if len(steady):
+                    words[steady] = chunk.rows(series.rows[places[steady]])[:, self._inside]
+                for i in rest.tolist():
+                    words[i], there[i] = self._somewhere(found, int(places[i]))
+            except DamagedError as error:
+                self._tell(error)
+                there[own] = False
+        return words, None if there.all() else there
+
+    def _somewhere(self, found: Found, place: int) -> tuple[Words, Flags]:
+        """Return the words of a series that is in some ticks only, and in which. Raises DamagedError."""
+        series = found.series
+        column = int(series.columns[place])
+        field, group = self._directory.columns[column].field, int(series.groups[place])
+        chunk = self._segments.chunk(self._known.number, field, group)
+        at = self._known.index.ticks(int(series.members[place]), column)
+        words, there = np.zeros(len(self._directory), dtype=np.uint64), np.zeros(len(self._directory), dtype=np.bool_)
+        words[at], there[at] = chunk.words(int(series.rows[place])), True
+        return words[self._inside], there[self._inside]
+
+    def _scattered(self, found: Found, owners: Sequence[Owner], type_: ValueType) -> Stat:
+        """Return series that are several each: of what is in a bucket twice the last counts."""
+        rows: list[Values] = []
+        there = np.zeros((len(owners), len(self.time_ms)), dtype=np.bool_)
+        for i, owner in enumerate(owners):
+            parts: list[tuple[Integers, Values]] = []
+            for place in sorted((*found.again.get(owner, ()), found.place_of[owner])):
+                try:
+                    words, its = self._somewhere(found, place)
+                except DamagedError as error:
+                    self._tell(error)
+                    continue
+                its_type = TYPES[self._known.type_of[found.series.columns[place]]]
+                parts.append((np.flatnonzero(its), self._typed(words[its], its_type)))
+                there[i] |= its
+            rows.append(_one_row(parts, len(self.time_ms), self._typed(np.zeros(0, dtype=np.uint64), type_)))
+        return Stat(np.stack(rows), there)
+
+    def _typed(self, words: Words, type_: ValueType) -> Values:
+        if type_ is not ValueType.TEXT:
+            return typed(words, type_, {})
+        texts = {word: self._segments.text(word) for word in np.unique(words).tolist() if word}
+        missing = [word for word, text in texts.items() if text is None]
+        if missing:
+            raise DamagedError(f"text {missing[0]} is missing, which segment {self._known.number} has as a value")
+        return typed(words.reshape(-1), type_, {0: "", **texts}).reshape(words.shape)  # type: ignore[dict-item]
+
+    def _tell(self, error: DamagedError) -> None:
+        if self._on_damaged is None:
+            raise error
+        self._on_damaged(str(error))
+
+
+def _one_row(parts: Sequence[tuple[Integers, Values]], count: int, nothing: Values) -> Values:
+    """Put the values of one series together, each at its places, of whatever types they are."""
+    values = chained([nothing, *(values for _, values in parts)])
+    row = np.zeros(count, dtype=values.dtype)
+    if len(parts):
+        row[np.concatenate([at for at, _ in parts])] = values
+    return row
+
+
+def inside(directory: Directory, span: Span) -> Integers:
+    """Return the places of a segment's own buckets that begin in a span."""
+    own = (directory.lead == 0) & (directory.time_ms >= span.since_ms) & (directory.time_ms < span.until_ms)
+    return np.flatnonzero(own)

@@ -1,0 +1,80 @@
+"""Where the series of a segment lie, a field at a time and all at once. Pure.
+
+The same as :meth:`.directory.Directory.series` and ``ticks_of`` say pair by pair: for who wants one field of everybody
+out of a segment of which nothing is known yet, and nothing of its other fields.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from msgspec import Struct
+
+from domstat_sinks.sqlite.packed.directory import GROUP, Directory, Integers
+
+Flags: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
+
+
+class FieldSeries(Struct, frozen=True):
+    """All series of one field, by member and column.
+
+    Of each there is whose it is, the chunk and the row in it; and whether it has a value in every tick.
+    """
+
+    members: Integers
+    columns: Integers
+    groups: Integers
+    rows: Integers
+    always: Flags
+
+
+class SeriesIndex:
+    """Finds the series of a segment."""
+
+    def __init__(self, directory: Directory) -> None:
+        self.directory = directory
+        fields = np.array([column.field for column in directory.columns], dtype=np.int64)
+        self._columns: Integers = np.concatenate([*directory.shapes, _NONE])
+        """Of all shapes, one behind the other."""
+        self._shape_of: Integers = np.repeat(np.arange(len(directory.shapes)), [len(of) for of in directory.shapes])
+        self._fields = fields[self._columns]
+        """By place in these, the column's shape and field."""
+        self._ticks_of_layout = np.bincount(directory.layout_of, minlength=len(directory.layouts))
+        records = np.concatenate([*directory.layouts, _NO_RECORDS])
+        order = np.argsort(records[:, 0], kind="stable")
+        self._layouts = np.repeat(np.arange(len(directory.layouts)), [len(of) for of in directory.layouts])[order]
+        self._members, self._shapes = records[order, 0], records[order, 1]
+        """Of all records of all layouts, by member: layout, member and shape."""
+        self._ticks: dict[tuple[int, ...], Integers] = {}
+
+    def of(self, field: int) -> FieldSeries:
+        """Return the series of a field, by its number in the file."""
+        chosen = np.flatnonzero(self._fields == field)
+        columns = self._columns[chosen]
+        counts = np.bincount(self._shape_of[chosen], minlength=len(self.directory.shapes))
+        starts = np.cumsum(counts) - counts
+        each = counts[self._shapes]
+        begins = np.cumsum(each) - each
+        places = np.arange(each.sum()) + np.repeat(starts[self._shapes] - begins, each)
+        column_count = max(len(self.directory.columns), 1)
+        found, which = np.unique(np.repeat(self._members, each) * column_count + columns[places], return_inverse=True)
+        ticks = np.bincount(which, np.repeat(self._ticks_of_layout[self._layouts], each), minlength=len(found))
+        members, columns = np.divmod(found, column_count)
+        groups = members // GROUP
+        rows = np.arange(len(found)) - np.searchsorted(groups, groups)
+        return FieldSeries(members, columns, groups, rows, ticks == len(self.directory))
+
+    def ticks(self, member: int, column: int) -> Integers:
+        """Return the ticks in which a member has a value in a column."""
+        first, last = np.searchsorted(self._members, (member, member + 1)).tolist()
+        shapes = self._shape_of[self._columns == column]
+        layouts = tuple(self._layouts[first:last][np.isin(self._shapes[first:last], shapes)].tolist())
+        known = self._ticks.get(layouts)
+        if known is None:
+            known = self._ticks[layouts] = np.flatnonzero(np.isin(self.directory.layout_of, layouts))
+        return known
+
+
+_NONE: Integers = np.zeros(0, dtype=np.int64)
+_NO_RECORDS: Integers = np.zeros((0, 3), dtype=np.int64)
