@@ -22,7 +22,7 @@ Kind: TypeAlias = Callable[[np.random.Generator, FloatArray], FloatArray]
 def generated(seed: int = 1, each: int = EACH) -> Iterator[tuple[str, Series]]:
     """Give all made-up series, by name."""
     for name, (step_ms, days) in LENGTHS.items():
-        times = np.arange(days * DAY_MS // step_ms) * (step_ms / DAY_MS)
+        times = np.arange(days * DAY_MS // step_ms, dtype=np.float64) * (step_ms / DAY_MS)
         for kind, make in KINDS.items():
             for number in range(each):
                 random = np.random.default_rng([seed, step_ms, *kind.encode(), number])
@@ -80,7 +80,7 @@ def _spikes(random: np.random.Generator, times: FloatArray) -> FloatArray:
 
 
 def _idle(random: np.random.Generator, times: FloatArray) -> FloatArray:
-    return np.round(np.abs(random.normal(0.02, 0.01, len(times))), 2)
+    return np.asarray(np.round(np.abs(random.normal(0.02, 0.01, len(times))), 2), dtype=np.float64)
 
 
 def _backup(random: np.random.Generator, times: FloatArray) -> FloatArray:
