@@ -41,7 +41,7 @@ class Shot(Struct, frozen=True):
     height: int
 
 
-SHOTS = (Shot("report-wide.png", 1280, 2360), Shot("report-narrow.png", 420, 2000))
+SHOTS = (Shot("report-wide.png", 1280, 3050), Shot("report-narrow.png", 420, 2000))
 
 
 def main() -> None:

@@ -105,3 +105,21 @@ def test_the_newest_of_each_day_is_its_last_known_figure_also_today() -> None:
     days, found = grid.newest_by_day(values, Grid(0, HOUR_MS, 30))
     assert days == Grid(0, DAY_MS, 2)
     assert found.tolist() == [2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("places", "share"),
+    [
+        (range(24), 1.0),
+        (range(12), 0.5),
+        ((), 0.0),
+        ((3,), 1 / 24),
+        (range(0, 24, 3), 1.0),  # a figure every three steps is all there is to be had
+        ((*range(8), *range(16, 24)), 2 / 3),
+        (range(0, 12, 2), 0.5),
+    ],
+)
+def test_what_is_seen_is_what_known_steps_usually_stand_for(places: Sequence[int], share: float) -> None:
+    values = np.full(24, np.nan)
+    values[list(places)] = 1.0
+    assert grid.seen(values) == pytest.approx(share)

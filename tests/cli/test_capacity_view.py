@@ -18,6 +18,9 @@ USABLE = worked_out(12.8, Unit.CORES, "total * 0.8", {"total": TOTAL})
     [
         (given(1.5 * GIB, Unit.BYTES, ""), "1.5 GiB"),
         (given(0.43, Unit.RATIO, ""), "43 %"),
+        (given(6.03e-12, Unit.RATIO, ""), "< 0.1 %"),
+        (given(0.0, Unit.RATIO, ""), "0 %"),
+        (given(0.003, Unit.RATIO, ""), "0.3 %"),
         (given(0.0, Unit.DAYS, ""), "0 d"),
         (given(7.25, Unit.DAYS, ""), "7.2 d"),
         (given(99.6, Unit.DAYS, ""), "100 d"),

@@ -1,4 +1,4 @@
-"""Real stores on loopback, one of each for all tests here, and sinks that write to them."""
+"""Real stores on loopback, one of each for all tests here, and sinks that write to them; and a real browser."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from domstat_lab import browser
+from domstat_lab.browser import Chromium
 from domstat_lab.errors import LabError
 from domstat_lab.servers import InfluxDB, VictoriaMetrics, program
 from domstat_sinks.influxdb import InfluxdbSink
@@ -30,6 +32,16 @@ def _influxdb() -> Iterator[InfluxDB]:
     _needs("influxd", "nginx")
     with tempfile.TemporaryDirectory(prefix="domstat-") as folder, InfluxDB(Path(folder)) as server:
         yield server
+
+
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Chromium]:
+    try:
+        browser.program()
+    except LabError as error:
+        pytest.skip(str(error))
+    with tempfile.TemporaryDirectory(prefix="domstat-") as folder, Chromium(Path(folder)) as started:
+        yield started
 
 
 _numbers = itertools.count()

@@ -7,12 +7,14 @@ import random
 import struct
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from domstat.model import Batch, Value
 from domstat_sinks.sqlite.heads.row import DamagedError
 from domstat_sinks.sqlite.keeping import merging
 from domstat_sinks.sqlite.packed import segments
+from domstat_sinks.sqlite.packed.directory import Directory
 from domstat_sinks.sqlite.packed.segments import Segments
 
 from .conftest import History
@@ -160,6 +162,7 @@ def test_rates_are_those_that_the_stream_gave_whatever_was_predicted(make_histor
 
 def test_directories_and_chunks_are_kept_within_bounds(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segments, "DIRECTORIES_KEPT", 2)
+    monkeypatch.setattr(segments, "DIRECTORIES_KEPT_BYTES", 0)
     make_small(monkeypatch, levels=(1000, 2000))
     write_each(history, numbers(0, 41))
     read = Segments(history.reader(), 300)
@@ -174,6 +177,23 @@ def test_directories_and_chunks_are_kept_within_bounds(history: History, monkeyp
         assert kept <= 300 or len(read._chunks) == 1
     last = read.chunk(all_of_them[-1], field, 0)
     assert read.chunk(all_of_them[-1], field, 0) is last
+
+
+def test_of_small_directories_more_are_kept_than_of_large_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "DIRECTORIES_KEPT", 2)
+    monkeypatch.setattr(segments, "DIRECTORIES_KEPT_BYTES", 10_000)
+
+    def kept(ticks: int) -> list[int]:
+        directory = Directory()
+        directory.ids = np.arange(ticks)
+        found: segments.Kept[int] = segments.Kept()
+        assert [found.put(number, number, directory) for number in range(6)] == [*range(6)]
+        assert len(found) == sum(found.get(number) is not None for number in range(6))
+        return [number for number in range(6) if found.get(number) is not None]
+
+    assert kept(ticks=10) == [0, 1, 2, 3, 4, 5]
+    assert kept(ticks=50) == [3, 4, 5], "the newest three of 2,800 bytes each"
+    assert kept(ticks=1_000) == [4, 5], "two of any size"
 
 
 def test_what_is_damaged_or_missing_is_named_by_its_number(history: History) -> None:

@@ -240,7 +240,7 @@ def _bully(case: _Case, use: _Use, key: Key, row: FloatArray, together: FloatArr
     victims = {uuid: flags for uuid, flags in case.victims.items() if uuid != key.uuid}
     is_there = ~np.isnan(use.span.row(key))
     wait = is_there & np.logical_or.reduce([np.zeros(over.span.count, dtype=bool), *victims.values()])
-    if together[wait].sum() <= 0:
+    if row[wait].sum() <= 0 or row[wait].sum() < case.share_min * together[wait].sum():
         return None
     normal = np.nan_to_num(usual(use.past.row(key), over.past, over.span, HIGH))
     is_high = is_there & (row > normal)
@@ -253,7 +253,7 @@ def _bully(case: _Case, use: _Use, key: Key, row: FloatArray, together: FloatArr
         low=float((is_there & ~is_high).sum()),
         apart=float((wait & ~is_high).sum()),
     )
-    if not seen.is_cause(case.share_min):
+    if not seen.is_cause:
         return None
     guilty = {uuid: flags for uuid, flags in victims.items() if (flags & is_high).any()}
     step = over.span.step_name
@@ -296,11 +296,11 @@ class _Seen(Struct, frozen=True, kw_only=True):
     low: float
     apart: float
 
-    def is_cause(self, share_min: float) -> bool:
-        """Whether it may be why they wait."""
-        if self.own < share_min * self.together or self.both < COINCIDING * self.during:
-            return False
-        return self.both * self.low >= LIFT * self.apart * self.high  # without dividing by none
+    @property
+    def is_cause(self) -> bool:
+        """Whether it is when its use is high, and not otherwise, that they wait."""
+        # Without dividing, as it may be high all the time, or never.
+        return self.both >= COINCIDING * self.during and self.both * self.low >= LIFT * self.apart * self.high
 
     def share(self, use: _Use) -> Figure:
         """Return its share of what all guests of the host use while others wait."""

@@ -228,14 +228,17 @@ class _Asked(Struct, frozen=True):
 
 
 def _matrix(over: Grid, series: Iterable[Series]) -> Matrix[Key]:
-    """Make rows of series; of what several collect blocks say of the same thing, the fuller first."""
+    """Make rows of series; of what several collect blocks say of the same thing, the fuller first.
+
+    Roll-ups count a pause as seen over which counters went on, as their increase is known; its steps are not.
+    """
     found: dict[Key, list[tuple[float, FloatArray]]] = {}
     for one in series:
         subject = one.subject
         key = Key(subject.host, subject.uuid or "", subject.pool or "", one.device or "")
         values = np.asarray(one.values, dtype=np.float64) * one.measure.scale
         row = over.row(np.asarray(one.time_ms, dtype=np.int64), values)
-        found.setdefault(key, []).append((one.coverage, row))
+        found.setdefault(key, []).append((min(one.coverage, grid.seen(row)), row))
     rows = ((key, *_one_of(told)) for key, told in found.items())
     return grid.of(over, rows)
 

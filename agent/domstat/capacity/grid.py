@@ -173,6 +173,19 @@ def carried(values: FloatArray) -> FloatArray:
     return found
 
 
+def seen(values: FloatArray) -> float:
+    """Return which share of all steps those that are known stand for: each for as many as there usually are to the next.
+
+    So neither figures that are further apart than steps count as holes, nor do holes count as seen.
+    """
+    places = np.flatnonzero(~np.isnan(values))
+    if not len(places):
+        return 0.0
+    apart = np.diff(places)
+    usual = 1 if not len(apart) or len(apart) == places[-1] - places[0] else int(np.bincount(apart).argmax())
+    return min(1.0, len(places) * usual / len(values))
+
+
 def quantile(values: FloatArray, share: float) -> float | None:
     """Return the smallest known figure that *share* of all known ones does not exceed; None where none is known.
 

@@ -157,7 +157,8 @@ def _memory(figures: Figures, guests: Sequence[Guest]) -> Iterator[_Seen]:
         is_known = ~np.isnan(row)
         is_fresh = is_known & (ages <= most)
         newest = grid.last_known(ages)
-        age = given(newest, Unit.SECONDS, "now - balloon.last-update", lacking="its balloon driver never spoke")
+        age_d = None if newest is None else newest / 86_400
+        age = given(age_d, Unit.DAYS, "now - balloon.last-update", lacking="its balloon driver never spoke")
         silent = ""
         if newest is None or not is_known.any():
             silent = "its balloon driver never spoke"
@@ -226,7 +227,7 @@ def _size(one: _Seen, projected: Figure, figures: Figures) -> Sizing:
     refused = _refusal(one, now, settings)
     if refused is not None:
         verdict, note = refused
-        return replace(sizing, verdict=verdict, recommended=missing(now.unit, f"{verdict}: {note}"), note=note)
+        return replace(sizing, verdict=verdict, recommended=missing(now.unit, verdict), note=note)
     need = _need(sustained, projected, one.resource, settings)
     return _judged(sizing, need, figures)
 
@@ -274,7 +275,7 @@ def _judged(sizing: Sizing, need: Figure, figures: Figures) -> Sizing:
         fits = _vcpus(_with_waiting(need, sizing, settings), settings)
         if now - (fits.value or 0.0) < least:
             note = "it waits for CPUs, so its use says less than it needs"
-            return replace(sizing, verdict=Verdict.WAITS, recommended=missing(Unit.VCPUS, note), note=note)
+            return replace(sizing, verdict=Verdict.WAITS, recommended=missing(Unit.VCPUS, Verdict.WAITS), note=note)
     note = "its highest would not have fitted" if (sizing.peak.value or 0.0) > (fits.value or 0.0) else ""
     return replace(sizing, verdict=Verdict.OVERSIZED, recommended=fits, note=note)
 

@@ -25,17 +25,30 @@ def hour_of_day(over: Grid) -> npt.NDArray[np.int64]:
 
 
 def usual(past: FloatArray, over_past: Grid, over: Grid, share: float = 0.5) -> FloatArray:
-    """Return for each step of *over* what the *share* quantile of the past at that hour is; unknown is NaN."""
+    """Return for each step of *over* what the *share* quantile of the past at that hour is; unknown is NaN.
+
+    The past is in hours, *over* in steps of an hour or less.
+    """
     figures = known(past)
     everywhere = quantile(figures, share) if len(figures) >= VALUES_MIN else None
-    by_hour = np.full(HOURS, np.nan if everywhere is None else everywhere)
-    of_past = hour_of_day(over_past)
-    for hour in range(HOURS):
-        those = known(past[of_past == hour])
-        if len(those) >= VALUES_MIN:
-            by_hour[hour] = quantile(those, share)
-    found: FloatArray = by_hour[hour_of_day(over)]
-    return found
+    by_hour = _by_hour(past, over_past.since_ms // HOUR_MS % HOURS, share)
+    found: FloatArray = np.where(np.isnan(by_hour), np.nan if everywhere is None else everywhere, by_hour)
+    return found[hour_of_day(over)]
+
+
+def _by_hour(past: FloatArray, begins: int, share: float) -> FloatArray:
+    """Return a quantile for each hour of the day, of a past whose first hour is *begins*; NaN where that is too few."""
+    days = -(-(begins + len(past)) // HOURS)
+    if not days:
+        return np.full(HOURS, np.nan)
+    table = np.full(days * HOURS, np.nan)
+    table[begins : begins + len(past)] = past
+    table = np.sort(table.reshape(days, HOURS), axis=0)  # NaN comes last
+    counts = (~np.isnan(table)).sum(axis=0)
+    places = np.clip(np.ceil(share * counts).astype(np.int64) - 1, 0, days - 1)
+    figures: FloatArray = table[places, np.arange(HOURS)]
+    figures[counts < VALUES_MIN] = np.nan
+    return figures
 
 
 def lasting(flags: npt.NDArray[np.bool_], steps: int) -> npt.NDArray[np.bool_]:

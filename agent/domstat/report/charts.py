@@ -137,7 +137,7 @@ def runways(key: str, found: Sequence[Runway], now_ms: int, horizon_days: float)
         },
         yaxis={
             "range": [len(rows) - 0.5, -0.5], "tickvals": places, "automargin": True, "fixedrange": True,
-            "ticktext": [plain(thing(one), NAME_MAX) for one in rows], "showgrid": False,
+            "ticktext": [plain(thing(one), NAME_MAX) for one in rows], "showgrid": False, "zeroline": False,
         },
     )  # fmt: skip
     return Chart(key, {"data": [sure, unsure, middle, told], "layout": layout})

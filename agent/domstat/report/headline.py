@@ -110,7 +110,8 @@ def _fit(answers: Answers) -> Iterator[str]:
     hosts = answers.remaining.hosts
     total = next((one.guests for one in hosts if one.host == ALL), hosts[0].guests if hosts else None)
     if total is not None and total.value is not None:
-        yield f"{number(total.value, Unit.GUESTS)} more like {answers.remaining.each.name} fit, by demand."
+        count = "No more guests" if total.value == 0 else f"{number(total.value, Unit.GUESTS)} more"
+        yield f"{count} like {answers.remaining.each.name} fit, by demand."
 
 
 def _reclaim(answers: Answers) -> Iterator[str]:

@@ -17,6 +17,9 @@ LITTLE = 0.001
 NOTHING = 0.0005
 """Below this a number is shown as none: less than a thousandth of a core, a byte or a per cent."""
 
+REASON_MAX = 32
+"""Characters of a reason in a table: two lines of a narrow column. The whole of it is shown when pointed at."""
+
 UNKNOWN = "not known"
 """What stands for a figure that has not even a reason."""
 
@@ -41,8 +44,11 @@ def said(figure: Figure) -> str:
 
 
 def briefly(figure: Figure) -> str:
-    """Write a figure for a table: of a reason as much as stands before its colon."""
-    return said(figure).partition(":")[0] if figure.value is None else said(figure)
+    """Write a figure for a table: of a reason what stands before its colon, if that is short."""
+    if figure.value is not None:
+        return said(figure)
+    reason = said(figure).partition(":")[0]
+    return reason if len(reason) <= REASON_MAX else UNKNOWN
 
 
 def number(value: float, unit: Unit) -> str:

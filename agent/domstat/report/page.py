@@ -10,6 +10,7 @@ from operator import attrgetter
 import domstat
 from domstat.capacity.contention import Wait
 from domstat.capacity.demand import ALL
+from domstat.capacity.explained import Figure
 from domstat.capacity.forecasting import Projection
 from domstat.capacity.remaining import Remaining
 from domstat.capacity.rightsize import Verdict
@@ -44,6 +45,8 @@ def write(answers: Answers, assets: Assets) -> str:
         _demand(answers, drawn),
         _hours(answers, drawn),
         _hosts(answers),
+        _days(answers),
+        _disks(answers, drawn),
         _remaining(answers),
         _reclaim(answers),
         _sizes(answers),
@@ -112,6 +115,8 @@ _SECTIONS = (
     ("demand", "Demand"),
     ("hours", "Busy hours"),
     ("hosts", "Hosts"),
+    ("days", "Days left"),
+    ("disks", "Thin disks"),
     ("remaining", "What still fits"),
     ("reclaim", "Reclaim"),
     ("sizes", "Sizes"),
@@ -189,22 +194,25 @@ def _chart(chart: Chart, drawn: list[Chart], caption: str, title: str = "") -> H
 
 
 def _runways(answers: Answers, drawn: list[Chart]) -> Html:
-    own, disks = charts.of_hosts(answers.runways), charts.of_disks(answers.runways)
+    own = charts.of_hosts(answers.runways)
+    if not charts.drawn(own):
+        return _section("runways", element("p", "There is nothing to draw yet.", class_="nothing"))
     horizon = answers.settings.horizon / DAY_S
     legend = (
         "Full colour: until the earliest day, by the upper bound of what is projected. Pale: from there to the latest, "
         "by its lower bound. Diamond: the day that is expected. What reaches the right edge is not full within "
         f"{horizon:.0f} days."
     )
-    parts: list[Content] = []
-    if charts.drawn(own):
-        parts.append(_chart(charts.runways("runways", own, answers.now_ms, horizon), drawn, legend))
-    parts.append(tables.runways(own, "Hosts and pools"))
-    if disks:
-        title = "Thin disks of guests that are full within the horizon"
-        parts.append(_chart(charts.runways("disks", disks, answers.now_ms, horizon), drawn, legend, title))
-        parts.append(tables.runways(disks, title))
-    return _section("runways", *parts)
+    return _section("runways", _chart(charts.runways("runways", own, answers.now_ms, horizon), drawn, legend))
+
+
+def _disks(answers: Answers, drawn: list[Chart]) -> Html:
+    found = charts.of_disks(answers.runways)
+    if not found:
+        return _section("disks", element("p", "No thin disk is known to be full within the horizon.", class_="nothing"))
+    chart = charts.runways("disks", found, answers.now_ms, answers.settings.horizon / DAY_S)
+    caption = "When disks of guests that grow are full, drawn as above; there is no buffer."
+    return _section("disks", _chart(chart, drawn, caption), tables.runways(found, "Thin disks"))
 
 
 def _demand(answers: Answers, drawn: list[Chart]) -> Html:
@@ -217,7 +225,7 @@ def _demand(answers: Answers, drawn: list[Chart]) -> Html:
     ]
     intro = (
         f"What is full first: demand day by day, what is expected of it with its {answers.settings.level:.0%} "
-        "interval, and the line it must not reach."
+        "interval. Dashed is what is usable, which it should not reach; dotted is all there is."
     )
     return _section("demand", element("p", intro), element("div", *figures, class_="pair"))
 
@@ -257,14 +265,20 @@ def _hosts(answers: Answers) -> Html:
     return _section("hosts", tables.standings(answers), element("p", f"Most constrained: {'; '.join(constrained)}."))
 
 
+def _days(answers: Answers) -> Html:
+    return _section("days", tables.runways(charts.of_hosts(answers.runways), "Time remaining"))
+
+
 def _remaining(answers: Answers) -> Html:
     each = answers.remaining.each
-    text = (
-        f"Each guest is {each.name}: by demand {said(each.cores)}, {said(each.resident)} of memory and "
-        f"{said(each.held)} of disk; by allocation {said(each.vcpus)}, "
-        f"{said(each.memory)} of memory and {said(each.disk)} of disk."
-    )
+    demand = _of_each((each.cores, ""), (each.resident, " of memory"), (each.held, " of disk"))
+    size = _of_each((each.vcpus, ""), (each.memory, " of memory"), (each.disk, " of disk"))
+    text = f"Each guest is {each.name}: by demand {demand}; by allocation {size}."
     return _section("remaining", element("p", text), tables.remaining(answers))
+
+
+def _of_each(*parts: tuple[Figure, str]) -> str:
+    return some([f"{said(figure)}{what}" for figure, what in parts if figure.is_known]) or "nothing is known of it"
 
 
 def _reclaim(answers: Answers) -> Html:
@@ -283,6 +297,8 @@ def _reclaim(answers: Answers) -> Html:
 
 def _sizes(answers: Answers) -> Html:
     found = answers.sizes.sizings
+    if not found:
+        return _section("sizes", element("p", "No guest is seen to run.", class_="nothing"))
     small, big = ([one for one in found if one.verdict is of] for of in (Verdict.UNDERSIZED, Verdict.OVERSIZED))
     fit = sum(one.verdict is Verdict.FITS for one in found)
     text = (

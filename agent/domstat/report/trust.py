@@ -24,7 +24,7 @@ def doubts(answers: Answers) -> Iterator[str]:
     yield from _unjudged(answers)
     if answers.hours.unknown:
         yield f"When they are busy is not known of {some(answers.hours.unknown)}."
-    yield from answers.contention.notes
+    yield from (f"{note}." for note in answers.contention.notes)  # no capital: a host's name may come first
 
 
 def _hosts(answers: Answers) -> Iterator[str]:
@@ -36,7 +36,7 @@ def _hosts(answers: Answers) -> Iterator[str]:
         one.host: of.coverage.value
         for one in answers.summaries
         for of in one.standings
-        if one.host and of.coverage.value is not None and of.coverage.value < least
+        if one.host and not one.note and of.coverage.value is not None and of.coverage.value < least
     }
     for host, seen in few.items():
         yield f"Of {host} only {number(seen, Unit.RATIO)} of the time was seen: take its figures as a warning."

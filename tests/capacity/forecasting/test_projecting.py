@@ -73,7 +73,8 @@ def test_too_short_a_history_says_how_many_days_it_takes() -> None:
 
 
 def test_two_weeks_reach_a_year() -> None:
-    assert len(projected(noise(14), 364).middle) == 364
+    assert len(projected(noise(14), 365).middle) == 365
+    assert refusal(noise(13), 365) == "not enough history: 13 of 14 days"
 
 
 def test_no_steps_ahead_are_nothing_to_project() -> None:

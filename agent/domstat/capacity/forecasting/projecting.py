@@ -17,7 +17,7 @@ POINTS_MAX = 12_000
 POINTS_MIN = 8
 """With fewer values there is nothing to try a candidate against."""
 AHEAD_MAX = 26
-"""A projection reaches so many times as far as the history at the most: a year from two weeks."""
+"""A projection reaches so many times as far as the history at the most: a year from two weeks, to the day."""
 VALUES_AT_ONCE = 1 << 16
 """So many numbers are worked on at once, which a processor's cache holds; more are slower and take more memory."""
 SEASON_TIMES = 2.0
@@ -70,7 +70,7 @@ def _refusal(part: _Known, step_ms: int, steps: int) -> Refused | None:
         return Refused("nothing to project: no steps ahead were asked for")
     if count < POINTS_MIN:
         return Refused(f"not enough history: {count} of {POINTS_MIN} values" if count else "no history")
-    least = (part.since + steps) / AHEAD_MAX
+    least = (part.since + steps) // AHEAD_MAX
     if len(part.values) < least:
         days = step_ms / DAY_MS
         return Refused(f"not enough history: {len(part.values) * days:.3g} of {least * days:.3g} days")

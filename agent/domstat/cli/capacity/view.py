@@ -24,6 +24,9 @@ MISSING = "-"
 EXPLAINED_MAX = 200
 """Steps that are shown of how one number came about; a sum over thousands of guests says the rest itself."""
 
+LITTLE = 0.001
+"""Shares and probabilities below this are written as less than it: nobody reads a billionth of a per cent."""
+
 _PLAIN = {Unit.CORES: "cores", Unit.THREADS: "threads", Unit.VCPUS: "vCPUs", Unit.GUESTS: "guests", Unit.DAYS: "d"}
 """Units that a person needs only where a number stands alone: a column's head says them otherwise."""
 
@@ -140,7 +143,7 @@ def alone(figure: Figure) -> str:
 def _short(value: float, unit: Unit) -> str:
     match unit:
         case Unit.RATIO:
-            return f"{short(100 * value, Measure(''))} %"
+            return f"< {100 * LITTLE:g} %" if 0 < value < LITTLE else f"{short(100 * value, Measure(''))} %"
         case Unit.BYTES | Unit.BYTES_PER_SECOND | Unit.SECONDS:
             return short(value, Measure(str(unit)))
         case Unit.DAYS:

@@ -23,7 +23,7 @@ from domstat_sinks.sqlite.answers.ticks import Boots
 from domstat_sinks.sqlite.answers.windows import Places, Roster, Window, places_of
 from domstat_sinks.sqlite.heads.row import DamagedError
 from domstat_sinks.sqlite.packed.directory import Directory
-from domstat_sinks.sqlite.packed.segments import DIRECTORIES_KEPT, Segments
+from domstat_sinks.sqlite.packed.segments import Kept, Segments
 
 SERIES_KEPT = 65_536
 """Series of segments whose places are remembered, some 600 B each: one field of 200 guests in 300 segments."""
@@ -36,10 +36,10 @@ class SealedSource:
         self._connection = connection
         self._boots = boots
         self._segments = Segments(connection)
-        self._rosters: OrderedDict[int, Roster] = OrderedDict()
+        self._rosters: Kept[Roster] = Kept()
         self._places: OrderedDict[tuple[int, int], Places] = OrderedDict()
         self._series_kept = 0
-        self._tier_segments: OrderedDict[int, TierSegment] = OrderedDict()
+        self._tier_segments: Kept[TierSegment] = Kept()
 
     def extent(self, stream: int, span: Span, on_damaged: OnDamaged | None) -> Extent | None:
         """Return a stream's first and last tick in a span, and how many there are. Raises DamagedError."""
@@ -143,10 +143,7 @@ class SealedSource:
         directory = self._directory(row, on_damaged)
         if directory is None:
             return None
-        known = self._tier_segments[row.id] = TierSegment(row.id, directory)
-        if len(self._tier_segments) > DIRECTORIES_KEPT:
-            self._tier_segments.popitem(last=False)
-        return known
+        return self._tier_segments.put(row.id, TierSegment(row.id, directory), directory)
 
     def _rows(self, stream: int, span: Span) -> list[_Row]:
         """Return the segments that may have ticks in a span, in the order of their ticks."""
@@ -173,10 +170,7 @@ class SealedSource:
         directory = self._directory(row, on_damaged)
         if directory is None:
             return None
-        known = self._rosters[row.id] = Roster(row.stream, row.id, directory, self._boots)
-        if len(self._rosters) > DIRECTORIES_KEPT:
-            self._rosters.popitem(last=False)
-        return known
+        return self._rosters.put(row.id, Roster(row.stream, row.id, directory, self._boots), directory)
 
     def _directory(self, row: _Row, on_damaged: OnDamaged | None) -> Directory | None:
         try:

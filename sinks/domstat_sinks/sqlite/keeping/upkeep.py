@@ -37,8 +37,9 @@ SLICE_MS = 300_000
 STEP_S = 0.010
 """Seconds of work after a tick: half of what a commit may take, and more than 200 guests cost a tick."""
 
-TIER_SLICES_MS = {1: 6 * merging.HOUR_MS, 2: 2 * DAY_MS}
-"""By tier, how much time a slice of buckets spans: 72 of five minutes, or 48 hours, which take as much to seal."""
+TIER_SLICES_MS = {1: 3 * merging.HOUR_MS, 2: DAY_MS}
+"""By tier, how much time a slice of buckets spans: 36 of five minutes, or 24 hours. Whoever asks for what has just been
+reads those that are not sealed yet one by one."""
 
 BEHIND = 4
 """Slices of ``TICKS_MAX`` that wait when work is no longer spread: a backlog came at once, or a file was upgraded."""

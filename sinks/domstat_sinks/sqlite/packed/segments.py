@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import OrderedDict
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from msgspec import Struct
@@ -21,6 +21,12 @@ from domstat_sinks.sqlite.schema import chunk_id
 
 DIRECTORIES_KEPT = 64
 """Directories kept open, some hundred KB each: a month of days, and the segments of the day that is not merged yet."""
+
+DIRECTORIES_KEPT_BYTES = 32 * 1024 * 1024
+"""Of small ones more are kept, up to as many bytes: a year of the hours of ten hosts are 130 directories of 100 KB."""
+
+_TICK_BYTES, _MEMBER_BYTES = 56, 1_500
+"""What a directory takes for each of its ticks and members, about."""
 
 CHUNKS_KEPT_BYTES = 32 * 1024 * 1024
 """Bytes of packed chunks kept: one field of all guests over a week or two."""
@@ -39,12 +45,40 @@ class Series(Struct, frozen=True):
     name: int
 
 
+Item = TypeVar("Item")
+
+
+class Kept(Generic[Item]):
+    """What is known by directories, by the numbers of their segments; the oldest goes where it becomes too much."""
+
+    def __init__(self) -> None:
+        self._items: OrderedDict[int, tuple[Item, int]] = OrderedDict()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def get(self, segment: int) -> Item | None:
+        """Return what is known, None for nothing."""
+        known = self._items.get(segment)
+        return None if known is None else known[0]
+
+    def put(self, segment: int, item: Item, directory: Directory) -> Item:
+        """Keep what was not known."""
+        size = _TICK_BYTES * len(directory) + _MEMBER_BYTES * len(directory.members)
+        self._items[segment] = item, size
+        self._bytes += size
+        while len(self._items) > DIRECTORIES_KEPT and self._bytes > DIRECTORIES_KEPT_BYTES:
+            self._bytes -= self._items.popitem(last=False)[1][1]
+        return item
+
+
 class Segments:
     """Reads segments."""
 
     def __init__(self, connection: sqlite3.Connection, chunk_bytes: int = CHUNKS_KEPT_BYTES) -> None:
         self._connection = connection
-        self._directories: OrderedDict[int, Directory] = OrderedDict()
+        self._directories: Kept[Directory] = Kept()
         self._chunks: OrderedDict[int, tuple[Chunk, int]] = OrderedDict()
         self._chunk_bytes = 0
         self._chunk_bytes_max = chunk_bytes
@@ -64,10 +98,7 @@ class Segments:
             known = decode(found[0])
         except DamagedError as error:
             raise DamagedError(f"the directory of segment {segment} is damaged: {error}") from error
-        self._directories[segment] = known
-        if len(self._directories) > DIRECTORIES_KEPT:
-            self._directories.popitem(last=False)
-        return known
+        return self._directories.put(segment, known, known)
 
     def chunk(self, segment: int, field: int, group: int) -> Chunk:
         """Return a chunk. Raises DamagedError."""
