@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from domstat.catalog import GROUPS
 from domstat.collect.block import ACTIVE, NOWAIT
 from domstat_bench import (
+    capacity,
     encode,
     forecast,
     hang,
@@ -131,7 +132,14 @@ def _add_made_up(commands: Any) -> None:
     forecasting.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file too")
     forecasting.set_defaults(act=_forecast)
     _add_year_options(commands.add_parser("year", help="a year of made-up guests, and what is asked of it"))
+    _add_capacity_options(commands.add_parser("capacity", help="what each of the planner's questions costs"))
     _add_scenario_options(commands.add_parser("scenario", help="write a history of made-up hosts, to try commands on"))
+
+
+def _add_capacity_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="where a scenario was written")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file too")
+    parser.set_defaults(act=_capacity)
 
 
 def _add_year_options(parser: argparse.ArgumentParser) -> None:
@@ -252,6 +260,12 @@ def _year(arguments: argparse.Namespace) -> dict[str, Any]:
         print(table, flush=True)
     answers = {name: answered.cpu_ns for name, answered in measured.answers.items()}
     return {"year": {"tiers": measured.tiers, "reckoned_bytes": measured.reckoned_bytes, "answers": answers}}
+
+
+def _capacity(arguments: argparse.Namespace) -> dict[str, Any]:
+    asked = capacity.run(arguments.folder, _say)
+    print(capacity.table(asked), flush=True)
+    return {"capacity": asked}
 
 
 def _scenario(arguments: argparse.Namespace) -> dict[str, Any]:

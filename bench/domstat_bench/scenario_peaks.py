@@ -22,7 +22,7 @@ SHARE = 0.95
 
 
 def peaks_cross_ms(world: World, host: Host, resource: str, limit: float, within_days: int = 365) -> int | None:
-    """Return when the day begins on which a host's ``cpu`` (cores) or ``memory`` (bytes) is expected to peak at a limit.
+    """Return when the day begins on which a host's ``cpu`` (cores) or ``memory`` (bytes) is to peak at a limit.
 
     All is as at the scenario's end from then on. None where that is not *within_days*.
     """

@@ -1,4 +1,4 @@
-"""Scenarios with a known truth, in histories of the sqlite sink, ready to be asked; and a look at all that is answered."""
+"""Scenarios with a known truth in histories of the sqlite sink, ready to be asked; and a look at all answers."""
 
 from __future__ import annotations
 
