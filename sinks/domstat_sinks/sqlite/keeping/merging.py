@@ -133,9 +133,12 @@ class Merging:
         self._connection.executemany("UPDATE segment SET level = ? WHERE id = ?", level)
 
     def _all_steps(self) -> Iterator[bool]:
+        pace = chunk.Pace()
         for segment in self._segments:
             self._inputs.append(_Input(segment, self._read.directory(segment)))
-        directory = self._directory = _merged(self._inputs)
+            if pace.is_enough(len(self._inputs[-1].directory.columns)):
+                yield True
+        directory = self._directory = yield from _merged(self._inputs)
         self._index = SeriesIndex(directory)
         self._broken = {member for (member, _), ticks in directory.breaks.items() if max(ticks)}
         """The members of which something begins anew."""
@@ -247,10 +250,11 @@ def _as_slice(places: Integers) -> Any:
     return places
 
 
-def _merged(inputs: Sequence[_Input]) -> Directory:
+def _merged(inputs: Sequence[_Input]) -> Generator[bool, None, Directory]:
     """Make the directory of all inputs' ticks, each once, in order."""
     made = Directory()
     _merge_ticks(made, inputs)
+    pace = chunk.Pace()
     boots, members, names, columns, shapes, layouts = (Index() for _ in range(6))
     boot, layout_of = np.zeros(len(made.ids), dtype=np.int64), np.zeros(len(made.ids), dtype=np.int64)
     for item in inputs:
@@ -275,6 +279,8 @@ def _merged(inputs: Sequence[_Input]) -> Directory:
             kept = [int(item.ticks[tick]) for tick in ticks if item.ticks[tick] >= 0]
             if kept:
                 made.breaks[key] = sorted({*made.breaks.get(key, []), *kept})
+        if pace.is_enough(len(old.columns)):
+            yield True
     made.boot, made.layout_of = boot, layout_of
     made.boots, made.members, made.columns = boots.items, members.items, columns.items
     made.names = [name for (name,) in names.items]
