@@ -40,7 +40,7 @@ _OFTEN_SILENT: tuple[Group, ...] = ("perf", "iothread", "memory", "dirtyrate")
 
 _ALL: tuple[Group, ...] = (*_CORE, *_OFTEN_SILENT, "vm")
 
-RESERVED_BLOCKS = ("events", "survey", "delivery")
+RESERVED_BLOCKS = ("events", "survey", "delivery", "capacity")
 """Streams of domstat's own, which stand beside the blocks' in every sink."""
 
 

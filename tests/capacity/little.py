@@ -1,8 +1,9 @@
 """Thirty hours of two hosts, tick by tick: small enough that every answer can be worked out from the samples.
 
 There is something of everything: a guest that is started anew, a hole in what was seen, a guest that goes off, one that
-is off all along, one that is idle, one that takes most of its host while another waits, a slow disk, a guest that
-swaps, a balloon driver that is silent and one that never spoke, pools.
+is off all along, one that is idle and two whose CPUs alone are, one that takes most of its host while another waits, a
+slow disk, a guest that swaps (once for too short a time to count), a balloon driver that is silent and one that never
+spoke, pools.
 """
 
 from __future__ import annotations
@@ -75,8 +76,15 @@ GUESTS = (
     Guest(name="bully-1", vcpus=12, memory=8 * GIB, cores=during(*BULLYING, 10.0, 1.0)),
     Guest(name="victim-1", cores=always(1.3), steal=during(*BULLYING, 0.3, 0.01)),
     Guest(name="idle-1", cores=always(0.02), net=always(900.0), writes=always(0.1), spoke=always(0.0), memory=2 * GIB),
-    Guest(name="swap-1", swap=during(24.0, 25.0, 3.0 * MIB, 0.0), ballooned=GIB, used=always(2.6 * GIB)),
+    Guest(
+        name="swap-1",
+        swap=lambda hour: 3.0 * MIB * (24 <= hour < 25 or 28 <= hour < 28.2),
+        ballooned=GIB,
+        used=always(2.6 * GIB),
+    ),
     Guest(name="slow-1", latency=during(26.0, 27.0, 0.08, 0.003), spoke=lambda hour: float(hour < 10)),
+    Guest(name="copy-1", cores=always(0.02), net=always(900.0), writes=always(60.0)),
+    Guest(name="relay-1", cores=always(0.02), net=always(900_000.0), writes=always(0.1)),
     Guest(name="db-1", host="kvm2", vcpus=4, memory=16 * GIB, cores=always(3.4), used=always(14 * GIB)),
     Guest(name="old-2", host="kvm2", until_h=OFF_H),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 import pytest
@@ -353,6 +353,7 @@ def test_vcpus_are_sized_by_the_samples(both: Both, guest: Guest) -> None:
     waits = quantile(hourly.values(), 0.95)
     assert found.evidence.value == near(waits)
     need = sustained / 0.8
+    wanted: tuple[Verdict, float | None]
     if need > guest.vcpus:
         wanted = (Verdict.UNDERSIZED, min(even(need), CPUS[guest.host]))
     elif guest.vcpus - even(need) < 1:
@@ -364,7 +365,7 @@ def test_vcpus_are_sized_by_the_samples(both: Both, guest: Guest) -> None:
     assert (found.verdict, found.recommended.value) == wanted
 
 
-SPEAKING = {"web-1", "bully-1", "victim-1", "swap-1", "db-1"}
+SPEAKING = {"web-1", "bully-1", "victim-1", "swap-1", "copy-1", "relay-1", "db-1"}
 
 
 @pytest.mark.parametrize("guest", RUNNING, ids=lambda guest: guest.name)
@@ -408,17 +409,10 @@ def waiting_steps(samples: Samples) -> dict[tuple[str, str], tuple[set[int], Ste
     """Return, by guest and by what it waits for, when it does, what it waits then, and what came before by the hour."""
     found = {}
     for name, guest in NAMES.items():
-        signs = {
-            "vcpu.steal": (lambda step, of=name: samples.steal(of, step), 0.1),
-            "balloon.swap_in + balloon.swap_out": (
-                lambda step, of=name: samples.together(("balloon.swap_in", "balloon.swap_out"), of, step, 1024),
-                1 << 20,
-            ),
-            "balloon.major_fault": (lambda step, of=name: samples.rate("balloon.major_fault", of, step), 1000),
-        }
-        for what, (read, least) in signs.items():
-            span, past = naive.since(known(read(STEP_MS)), HALF_MS), naive.before(read(HOUR_MS), HALF_MS)
+        for what, least in LEAST.items():
+            span = naive.since(known(sign(samples, name, what, STEP_MS)), HALF_MS)
             waits = {start for start, value in span.items() if value >= least}
+            past = naive.before(sign(samples, name, what, HOUR_MS), HALF_MS)
             found[name, what] = (naive.lasting(waits, STEP_MS, AT_LEAST), span, past)
         for way in ("rd", "wr"):
             for disk in guest.disks:
@@ -432,6 +426,16 @@ def waiting_steps(samples: Samples) -> dict[tuple[str, str], tuple[set[int], Ste
                 }
                 found[name, f"block.{way}.latency[{disk}]"] = (naive.lasting(waits, STEP_MS, AT_LEAST), span, past)
     return {key: one for key, one in found.items() if one[0]}
+
+
+LEAST = {"vcpu.steal": 0.1, "balloon.swap_in + balloon.swap_out": 1 << 20, "balloon.major_fault": 1000}
+"""Signs of waiting, and from what on they are."""
+
+
+def sign(samples: Samples, guest: str, what: str, step_ms: int) -> Steps:
+    if what == "vcpu.steal":
+        return samples.steal(guest, step_ms)
+    return samples.together(what.split(" + "), guest, step_ms, 1024 if "swap" in what else 1)
 
 
 def test_who_waits_and_for_how_long_is_what_the_samples_say(both: Both) -> None:
@@ -470,6 +474,7 @@ def test_the_bully_is_who_the_samples_say_it_is(both: Both) -> None:
     assert bully.coincidence.value == near(len(waits & high) / len(waits))
     assert bully.hours.value == near(len(waits) * STEP_MS / HOUR_MS)
     assert bully.use.value == near(median([own[start] for start in waits & high]))
+    assert bully.usual.value == near(median([naive.usual(past, start, 0.9) or 0.0 for start in waits & high]))
     apart, low = waits - high, asked.keys() - high
     if apart:
         assert bully.lift.value == near((len(waits & high) / len(high)) / (len(apart) / len(low)))
@@ -479,7 +484,7 @@ def test_the_bully_is_who_the_samples_say_it_is(both: Both) -> None:
 
 # Top.
 
-TAKEN = {
+TAKEN: dict[How, Callable[[Steps], float]] = {
     How.MEAN: lambda row: naive.mean(list(row.values())),
     How.MAX: lambda row: max(row.values()),
     How.MIN: lambda row: min(row.values()),

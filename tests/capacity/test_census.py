@@ -7,6 +7,7 @@ import numpy as np
 from capacity.made import DAY_MS, GIB, GIB_KIB, HOUR_MS, START_MS, Made
 from domstat.capacity.census import Chosen, take
 from domstat.capacity.fleet import Disk, Fleet, State
+from domstat.history import Coverage, Host, OnDamaged, Span
 
 RUNS = {"vcpu.current": 4, "vcpu.maximum": 8, "balloon.current": 4 * GIB_KIB, "balloon.maximum": 8 * GIB_KIB}
 OFF = {
@@ -161,3 +162,41 @@ def test_what_comes_after_the_moment_is_not_looked_at() -> None:
 def test_nothing_is_an_empty_fleet() -> None:
     fleet = taken(Made())
     assert (fleet.hosts, fleet.guests, fleet.pools) == ((), (), ())
+
+
+class Delivering(Made):
+    """Has an agent of its own, on a machine that is no host, and on kvm1, which go on when hosts are seen no more."""
+
+    def hosts(self) -> tuple[Host, ...]:
+        (seen,) = super().hosts()
+        return (
+            Host("agents-own", ("delivery",), self.since_ms, self.until_ms + 20 * DAY_MS),
+            Host(seen.name, (*seen.collects, "delivery"), seen.first_ms, self.until_ms + 20 * DAY_MS),
+        )
+
+    def coverage(self, span: Span, on_damaged: OnDamaged | None = None) -> tuple[Coverage, ...]:
+        last_ms = min(span.until_ms, self.until_ms + 20 * DAY_MS)
+        own = (
+            Coverage(host, "delivery", self.since_ms, last_ms, 1, 1.0, DAY_MS, ()) for host in ("kvm1", "agents-own")
+        )
+        (seen,) = super().hosts()
+        return (*own, Coverage("kvm1", "default", seen.first_ms, seen.last_ms, 1, 1.0, DAY_MS, ()))
+
+
+def delivering() -> Made:
+    found = Delivering(count=24 * DAYS)
+    found.host("kvm1", {"host.cpus": 16, "host.memory.total": 64 * GIB_KIB})
+    found.guest("web-1", RUNS)
+    return found
+
+
+def test_the_machine_of_an_agent_that_collects_from_others_is_no_host() -> None:
+    assert [host.name for host in taken(delivering()).hosts] == ["kvm1"]
+
+
+def test_what_an_agent_says_of_itself_makes_no_host_fresh_and_no_guest_gone() -> None:
+    found = taken(delivering(), now_ms=START_MS + (DAYS + 5) * DAY_MS)
+    (host,), (guest,) = found.hosts, found.guests
+    assert host.is_stale
+    assert host.last_ms < START_MS + DAYS * DAY_MS
+    assert (guest.state, guest.vcpus) == (State.RUNNING, 4)

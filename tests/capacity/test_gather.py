@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from capacity.made import DAY_MS, GIB, GIB_KIB, HOUR_MS, START_MS, Made
 from domstat.capacity import gather, grid
 from domstat.capacity.gather import Figures, Key, Selection
 from domstat.capacity.grid import FIVE_MINUTES_MS
 from domstat.capacity.settings import Capacity
-from domstat.history import Aggregate
+from domstat.history import Aggregate, OnDamaged, Select, Series
 from domstat.model import Kind
 from domstat.settings import Duration
 
@@ -129,3 +132,25 @@ def test_the_same_can_be_asked_of_some_hosts_alone(made: Made) -> None:
     assert part.hosts("host.cpus", found.past()).keys == (Key(host="kvm2"),)
     assert found.on(["kvm2"]) is part
     assert found.on(["kvm1", "kvm2"]) is found
+
+
+def test_what_is_later_than_the_moment_that_is_asked_about_is_not_looked_at(made: Made) -> None:
+    made.pool("images", {"pool.allocation": np.arange(48.0)})
+    asked = Figures(made, START_MS + 30 * HOUR_MS)
+    days = grid.Grid(START_MS, DAY_MS, 2)
+    assert asked.pools("pool.allocation", days, Aggregate.LAST).values.tolist() == [[23.0, 29.0]]
+
+
+class Generous(Made):
+    """Counts a pause as seen, as roll-ups do where counters went on."""
+
+    def read(self, select: Select, on_damaged: OnDamaged | None = None) -> Iterator[Series]:
+        return (replace(one, coverage=1.0) for one in super().read(select, on_damaged))
+
+
+def test_a_hole_is_not_covered_whatever_the_history_counts_as_seen() -> None:
+    history = Generous(count=48)
+    history.host("kvm1", {"host.cpus": 16})
+    uuid = history.guest("web", {"cpu.cores": np.where(np.arange(48) // 12 == 1, np.nan, 1.0)})
+    found = figures(history)
+    assert found.guests("cpu.cores", found.past()).covered(Key(uuid=uuid)) == 0.75

@@ -100,14 +100,6 @@ def test_a_key_that_is_not_there_is_not_known() -> None:
     assert empty.covered("a") == 0.0
 
 
-def test_the_newest_of_each_day_is_its_last_known_figure_also_today() -> None:
-    values = np.full(30, np.nan)
-    values[[0, 5, 25]] = [1.0, 2.0, 3.0]
-    days, found = grid.newest_by_day(values, Grid(0, HOUR_MS, 30))
-    assert days == Grid(0, DAY_MS, 2)
-    assert found.tolist() == [2.0, 3.0]
-
-
 @pytest.mark.parametrize(
     ("places", "share"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ from domstat_sinks.sqlite.sink import SqliteSettings
 
 FIVE_MINUTES_MS = 300_000
 HORIZON_DAYS = 365
-BUFFERS = {"cpu_buffer": 0.1, "memory_buffer": 0.1, "storage_buffer": 0.1}
+BUFFERS: dict[str, Any] = {"cpu_buffer": 0.1, "memory_buffer": 0.1, "storage_buffer": 0.1}
 """Less than usual, so that what grows is full weeks from now, and not days."""
 
 GROWING = {"cpu-growth": 60, "weekly-growth": 90, "memory-growth": 60, "pool-growth": 60, "disk-growth": 60, "gaps": 60}
@@ -58,7 +59,7 @@ def tell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tell]:
         yield teller(tmp_path_factory, stack)
 
 
-def runway_of(told: Told, resource: str, host: str = "kvm1", **settings: float) -> Runway:
+def runway_of(told: Told, resource: str, *, host: str = "kvm1", **settings: Any) -> Runway:
     wanted = {"pool": "storage"}.get(resource, resource)
     (found,) = (one for one in runway(told.figures(**settings)) if (one.host, one.resource) == (host, wanted))
     return found
@@ -69,9 +70,8 @@ def summary_of(told: Told, host: str = "kvm1") -> Summary:
     return found
 
 
-def standing_of(told: Told, resource: Resource, host: str = "kvm1", **settings: float) -> Standing:
-    (found,) = (one for one in summary(told.figures(**settings)) if one.host == host)
-    return next(one for one in found.standings if one.resource is resource)
+def standing_of(told: Told, resource: Resource, host: str = "kvm1") -> Standing:
+    return next(one for one in summary_of(told, host).standings if one.resource is resource)
 
 
 def sizing_of(told: Told, guest: str, resource: Resource) -> Sizing:
@@ -219,7 +219,7 @@ def test_a_guest_that_moved_is_counted_once_where_it_is_and_its_hosts_do_not_gro
     assert standing_of(told, Resource.CPU, "kvm1").allocated.value == 4
     assert standing_of(told, Resource.CPU, "kvm2").allocated.value == 6
     for host in (ALL, moved.from_host, moved.to_host):
-        assert_no_growth(runway_of(told, "cpu", host))
+        assert_no_growth(runway_of(told, "cpu", host=host))
     found = [one for one in top(told.figures(), "cpu.cores").ranked if one.name == moved.guest]
     assert [(one.host, one.coverage.value) for one in found] == [(moved.to_host, 1.0)]
     assert found[0].value.value == pytest.approx(1.5, rel=0.05)
@@ -260,13 +260,13 @@ def test_a_host_that_vanished_has_stale_figures_and_is_not_counted(tell: Tell) -
     assert found.constrained is None
     assert all(one.remaining.value is None for one in found.standings)
     for resource in ("cpu", "memory", "storage"):
-        one = runway_of(told, resource, gone.host)
+        one = runway_of(told, resource, host=gone.host)
         assert (one.status, one.expected.value) == (Status.STALE, None)
         assert one.note == "stale figures: the newest is 40.0 days old"
     assert ALL not in {one.host for one in summary(told.figures())}, "of all there is only one left"
     assert {one.host for one in rightsize(told.figures()).sizings} == {"kvm1"}
     assert {one.reason for one in reclaim(told.figures()).unjudged} == {"its host is not seen any more"}
-    assert_no_growth(runway_of(told, "cpu", "kvm1"))
+    assert_no_growth(runway_of(told, "cpu", host="kvm1"))
 
 
 # Who can go.

@@ -41,6 +41,9 @@ _GUEST_FIELDS = ("state.state", "vcpu.current", "vcpu.maximum", "balloon.current
 _DISK_FIELDS = ("block.capacity", "block.allocation", "block.physical", "volume.capacity", "volume.allocation")
 _FIELDS = (*_HOST_FIELDS, *_POOL_FIELDS, *_GUEST_FIELDS, *_DISK_FIELDS)
 
+_OF_THE_AGENT = {"delivery", "capacity", "events"}
+"""Streams that go on while nothing is seen of a host: what its agent says of itself, and hears."""
+
 _OFF = {5.0, 6.0}
 """virDomainState: shut off, crashed. All others are of a guest that has a process."""
 
@@ -86,12 +89,11 @@ def _matches(patterns: tuple[str, ...], text: str) -> bool:
 
 
 def take(history: History, now_ms: int, stale_ms: float, chosen: Chosen, on_damaged: OnDamaged | None = None) -> Fleet:
-    """Take the fleet as it was at *now_ms*. Raises HistoryError."""
-    hosts = [
-        Host(host.name, host.first_ms, min(host.last_ms, now_ms), is_stale=host.last_ms < now_ms - stale_ms)
-        for host in history.hosts()
-        if host.first_ms < now_ms and chosen.has_host(host.name)
-    ]
+    """Take the fleet as it was at *now_ms*. Raises HistoryError.
+
+    A host of which neither figures nor guests are known is none: an agent that collects from others tells of itself.
+    """
+    hosts = list(_hosts(history, now_ms, stale_ms, chosen))
     if not hosts:
         return Fleet(now_ms, now_ms)
     found: _Found = {}
@@ -99,7 +101,12 @@ def take(history: History, now_ms: int, stale_ms: float, chosen: Chosen, on_dama
         _note(found, history.read(_select(span, names, _FIELDS, HOUR_MS), on_damaged))
     seen = {guest.uuid: guest for guest in history.guests(Span(0, now_ms), on_damaged)}
     _refine(found, history, now_ms, on_damaged)
-    by_name = {host.name: _sized(host, found) for host in hosts}
+    told = {host for streams in found.values() for host, _ in streams} | {
+        of for one in seen.values() for of in one.hosts
+    }
+    by_name = {host.name: _sized(host, found) for host in hosts if host.name in told}
+    if not by_name:
+        return Fleet(now_ms, now_ms)
     guests = [
         _guest(known, found.get((Kind.GUEST, known.uuid), {}), by_name)
         for known in seen.values()
@@ -107,11 +114,23 @@ def take(history: History, now_ms: int, stale_ms: float, chosen: Chosen, on_dama
     ]
     return Fleet(
         now_ms,
-        min(host.first_ms for host in hosts),
+        min(host.first_ms for host in by_name.values()),
         tuple(sorted(by_name.values(), key=lambda host: host.name)),
         tuple(sorted(_since(guests, history, now_ms), key=lambda guest: (guest.name, guest.uuid))),
         tuple(_pools(found)),
     )
+
+
+def _hosts(history: History, now_ms: int, stale_ms: float, chosen: Chosen) -> Iterator[Host]:
+    """Give the hosts that are meant, and when something came of each: as long as there are ticks, not of the agent."""
+    told: dict[str, int] = {}
+    for stream in history.coverage(Span(0, now_ms)):
+        if stream.collect not in _OF_THE_AGENT:
+            told[stream.host] = max(stream.last_ms, told.get(stream.host, 0))
+    for host in history.hosts():
+        if host.first_ms < now_ms and chosen.has_host(host.name):
+            last_ms = min(told.get(host.name, host.last_ms), now_ms)
+            yield Host(host.name, host.first_ms, last_ms, is_stale=last_ms < now_ms - stale_ms)
 
 
 def _spans(hosts: Sequence[Host], now_ms: int, chosen: Chosen) -> Iterator[tuple[Span, tuple[str, ...]]]:

@@ -15,7 +15,8 @@ from msgspec import Struct
 from domstat.capacity import grid
 from domstat.capacity.explained import Unit
 from domstat.capacity.gather import Figures, Key
-from domstat.capacity.grid import FloatArray, Grid, Matrix
+from domstat.capacity.grid import DAY_MS, FloatArray, Grid, Matrix
+from domstat.history import Aggregate
 from domstat.model import Kind
 
 ALL = ""
@@ -145,26 +146,21 @@ def memory_of_guests(figures: Figures, over: Grid, *, by_host: bool = False, onl
 
 def of_pools(figures: Figures) -> dict[tuple[str, str], Demand]:
     """Return what is allocated of each pool at the end of each day, and now, by host and name."""
-    past = figures.past()
-    expect(figures, past)
-    read = figures.pools("pool.allocation", past)
-    found = {}
-    for place, key in enumerate(read.keys):
-        days, values = grid.newest_by_day(read.values[place], past)
-        covered = float(read.coverage[place])
-        found[key.host, key.pool] = Demand(
-            key.host, Resource.STORAGE, days, values, covered, "pool.allocation", key.pool
+    days = Grid.covering(figures.past().since_ms, figures.now_ms + DAY_MS - 1, DAY_MS)
+    read = figures.pools("pool.allocation", days, Aggregate.LAST)
+    return {
+        (key.host, key.pool): Demand(
+            key.host, Resource.STORAGE, days, read.values[place], float(read.coverage[place]), "pool.allocation",
+            key.pool,
         )
-    return found
+        for place, key in enumerate(read.keys)
+    }  # fmt: skip
 
 
 def expect(figures: Figures, over: Grid) -> None:
-    """Read at once what hosts say; over all the past, what is said of pools too: that is what costs most."""
-    if over == figures.past():
-        fields = (*HOST_FIELDS, "host.cpus", "pool.allocation")
-        figures.expect((Kind.HOST, Kind.POOL), fields, over)
-    else:
-        figures.expect((Kind.HOST,), HOST_FIELDS, over)
+    """Read at once what hosts say; over all the past, how many CPUs they had too."""
+    fields = (*HOST_FIELDS, "host.cpus") if over == figures.past() else HOST_FIELDS
+    figures.expect((Kind.HOST,), fields, over)
 
 
 def of_all(demands: Sequence[Demand], resource: Resource, over: Grid) -> Demand:

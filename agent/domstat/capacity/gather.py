@@ -19,7 +19,7 @@ from domstat.capacity import census, grid
 from domstat.capacity.fleet import Fleet
 from domstat.capacity.grid import DAY_MS, FIVE_MINUTES_MS, HOUR_MS, FloatArray, Grid, Matrix, Merging
 from domstat.capacity.settings import Capacity
-from domstat.history import Aggregate, History, OnDamaged, Select, Series
+from domstat.history import Aggregate, History, OnDamaged, Select, Series, Span
 from domstat.model import Kind
 
 CELLS_MAX = 2_000_000
@@ -166,16 +166,23 @@ class Figures:
         return _merged(rows, lambda key: Key(uuid=key.uuid, device=key.device), grid.first_known)
 
     def expect(
-        self, kinds: tuple[Kind, ...], fields: tuple[str, ...], over: Grid, *, only: tuple[str, ...] = ()
+        self,
+        kinds: tuple[Kind, ...],
+        fields: tuple[str, ...],
+        over: Grid,
+        how: Aggregate | None = None,
+        *,
+        rate: bool = False,
+        only: tuple[str, ...] = (),
     ) -> None:
-        """Read the means of several fields at once, which will all be asked for: a read has a cost of its own."""
-        expected = (kinds, fields, over, only)
+        """Read several fields at once, which will all be asked for: a read has a cost of its own."""
+        expected = (kinds, fields, over, how, rate, only)
         if expected in self._expected or not over.count:
             return
         self._expected.add(expected)
         found: dict[_Asked, list[Series]] = {}
-        for one in self._read(_Asked(kinds[0], "", over, only=only), kinds, fields):
-            found.setdefault(_Asked(one.subject.kind, one.field, over, only=only), []).append(one)
+        for one in self._read(_Asked(kinds[0], "", over, how, rate, only), kinds, fields):
+            found.setdefault(_Asked(one.subject.kind, one.field, over, how, rate, only), []).append(one)
         for asked, series in found.items():
             self._remember(asked, _matrix(over, series))
 
@@ -203,7 +210,7 @@ class Figures:
 
     def _read(self, asked: _Asked, kinds: tuple[Kind, ...], fields: tuple[str, ...]) -> Iterator[Series]:
         select = Select(
-            span=asked.over.span,
+            span=Span(asked.over.since_ms, min(asked.over.until_ms, self.now_ms)),
             hosts=self.selection.hosts,
             guests=(asked.only or self.selection.guests) if kinds == (Kind.GUEST,) else (),
             kinds=kinds,

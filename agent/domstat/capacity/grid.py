@@ -13,8 +13,6 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from domstat.history import Span
-
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 KeyT = TypeVar("KeyT", bound=Hashable)
 OtherT = TypeVar("OtherT", bound=Hashable)
@@ -45,11 +43,6 @@ class Grid(Struct, frozen=True):
     def until_ms(self) -> int:
         """Where the last step ends."""
         return self.since_ms + self.count * self.step_ms
-
-    @property
-    def span(self) -> Span:
-        """The span of all steps."""
-        return Span(self.since_ms, self.until_ms)
 
     @property
     def step_name(self) -> str:
@@ -174,7 +167,7 @@ def carried(values: FloatArray) -> FloatArray:
 
 
 def seen(values: FloatArray) -> float:
-    """Return which share of all steps those that are known stand for: each for as many as there usually are to the next.
+    """Return which share of all steps known ones stand for: each for as many as there usually are to the next.
 
     So neither figures that are further apart than steps count as holes, nor do holes count as seen.
     """
@@ -196,16 +189,6 @@ def quantile(values: FloatArray, share: float) -> float | None:
         return None
     place = min(max(int(np.ceil(share * len(found))) - 1, 0), len(found) - 1)
     return float(np.partition(found, place)[place])
-
-
-def newest_by_day(values: FloatArray, grid: Grid) -> tuple[Grid, FloatArray]:
-    """Return the last known figure of each day (UTC) of a grid, also of one that is not over yet."""
-    days = Grid.covering(grid.since_ms, grid.until_ms + DAY_MS - 1, DAY_MS)
-    figures = np.full(days.count, np.nan)
-    places = np.flatnonzero(~np.isnan(values))
-    of_day = (grid.since_ms + places * grid.step_ms - days.since_ms) // DAY_MS
-    figures[of_day] = values[places]  # of several in one day the last stays
-    return days, figures
 
 
 def by_day(values: FloatArray, grid: Grid, share: float) -> tuple[Grid, FloatArray]:

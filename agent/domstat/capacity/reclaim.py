@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
+from domstat import model
 from domstat.capacity import demand, grid
 from domstat.capacity.explained import Figure, Unit, given, missing, worked_out
 from domstat.capacity.fleet import Guest, State
@@ -34,6 +35,9 @@ from domstat.capacity.grid import DAY_MS, HOUR_MS, FloatArray, Grid, Matrix
 from domstat.capacity.usual import HOURS, hour_of_day
 
 Flags: TypeAlias = npt.NDArray[np.bool_]
+
+_DISK_FIELDS = ("block.rd.bytes", "block.wr.bytes")
+_NET_FIELDS = ("net.rx.bytes", "net.tx.bytes")
 
 REGULAR_DAYS = 0.5
 """Share of the days on which a guest must work in an hour for that to be regular: not all, as jobs may be late."""
@@ -178,10 +182,11 @@ def _judge(figures: Figures, over: Grid) -> Iterator[_Idleness | Unjudged]:
     running = list(figures.fleet.on_any(State.RUNNING))
     if not running:
         return
+    figures.expect((model.Kind.GUEST,), (*_DISK_FIELDS, *_NET_FIELDS), over, rate=True)
     use = _Use(
         figures.guests("cpu.utilization", over),
-        tuple(figures.guests(field, over, rate=True) for field in ("block.rd.bytes", "block.wr.bytes")),
-        tuple(figures.guests(field, over, rate=True) for field in ("net.rx.bytes", "net.tx.bytes")),
+        tuple(figures.guests(field, over, rate=True) for field in _DISK_FIELDS),
+        tuple(figures.guests(field, over, rate=True) for field in _NET_FIELDS),
     )
     for guest in running:
         found = _of_guest(figures, guest, use, over)

@@ -31,8 +31,12 @@ from domstat.capacity.grid import FIVE_MINUTES_MS, HOUR_MS, FloatArray, Grid, Ma
 from domstat.capacity.settings import Capacity
 from domstat.capacity.usual import lasting, usual
 from domstat.history import Aggregate
+from domstat.model import Kind
 
 Flags: TypeAlias = npt.NDArray[np.bool_]
+
+_WAYS = ("rd", "wr")
+"""What a disk is asked for: to read, to write."""
 
 REQUESTS_MIN = 1.0
 """Requests a second below which the latency of five minutes is that of a few requests, which may be anything."""
@@ -88,9 +92,13 @@ def spans(figures: Figures) -> Spans:
 
 def waiting(figures: Figures, over: Spans) -> Seen:
     """Say who waits. Raises HistoryError."""
+    hours = _hours(over.span)
+    figures.expect((Kind.GUEST,), tuple(f"block.{way}.latency" for way in _WAYS), hours, Aggregate.MAX)
+    rates = tuple(field for sign in _SIGNS if sign.is_rate for field in sign.fields)
+    figures.expect((Kind.GUEST,), rates, hours, rate=True)
     found = [one for sign in _SIGNS for one in _of_guests(figures, over, sign)]
-    found += [one for way in ("rd", "wr") for one in _of_disks(figures, over, way)]
-    steal = {key.uuid for key in _read(figures, _SIGNS[0], _hours(over.span)).keys}
+    found += [one for way in _WAYS for one in _of_disks(figures, over, way)]
+    steal = {key.uuid for key in _read(figures, _SIGNS[0], hours).keys}
     running = _running(figures, figures.fleet.guest_of)
     return Seen(tuple(found), tuple(guest for guest in running if guest.uuid not in steal))
 

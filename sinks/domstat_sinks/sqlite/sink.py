@@ -10,7 +10,7 @@ import sqlite3
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Annotated, Any, ClassVar
+from typing import IO, TYPE_CHECKING, Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct
 
@@ -19,8 +19,10 @@ from domstat.model import Batch, Record
 from domstat.mounts import network_file_system
 from domstat.settings import Retention, Size
 from domstat.sink import Fatal, Reject, Retry, SinkContext
-from domstat_sinks.sqlite import reader, sharing, writer
-from domstat_sinks.sqlite.keeping.retention import Bounds
+from domstat_sinks.sqlite import reader, sharing
+
+if TYPE_CHECKING:
+    from domstat_sinks.sqlite import writer  # imported where it is needed, which is nowhere for who only reads
 
 _DAY_S = 86_400
 
@@ -69,13 +71,6 @@ class SqliteSink:
 
     def __init__(self, settings: SqliteSettings) -> None:
         self._settings = settings
-        self._bounds = Bounds(
-            raw_s=float(settings.raw),
-            max_bytes=settings.max_bytes,
-            five_minutes_s=float(settings.five_minutes),
-            hours_s=float(settings.hours),
-            days_s=float(settings.days),
-        )
         self._path: Path | None = None
         self._lock: IO[bytes] | None = None
         self._writer: writer.Writer | None = None
@@ -110,6 +105,8 @@ class SqliteSink:
 
     def open(self, context: SinkContext) -> None:
         """Open or make the file. Raises Fatal for what no waiting mends, Retry for the rest."""
+        from domstat_sinks.sqlite import writer
+
         try:
             self._log = context.log
             # Resolved, so that the lock is beside the file itself and not beside a link to it.
@@ -130,6 +127,8 @@ class SqliteSink:
         Raises Reject for batches that no retry would store, since a value in them fits into no file; the others are
         stored.
         """
+        from domstat_sinks.sqlite import writer
+
         if self._lock is None or self._path is None:
             raise Retry("the file is not open")
         try:
@@ -159,7 +158,18 @@ class SqliteSink:
             raise Retry(f"{self._path} cannot be written: {_cause(error)}") from error
 
     def _make_writer(self, path: Path) -> writer.Writer:
-        made = writer.Writer(path, self._bounds, self._log, in_bulk=self._in_bulk)
+        from domstat_sinks.sqlite import writer
+        from domstat_sinks.sqlite.keeping.retention import Bounds
+
+        settings = self._settings
+        bounds = Bounds(
+            raw_s=float(settings.raw),
+            max_bytes=settings.max_bytes,
+            five_minutes_s=float(settings.five_minutes),
+            hours_s=float(settings.hours),
+            days_s=float(settings.days),
+        )
+        made = writer.Writer(path, bounds, self._log, in_bulk=self._in_bulk)
         if self._settings.group is not None:
             try:
                 sharing.share(path, self._settings.group)

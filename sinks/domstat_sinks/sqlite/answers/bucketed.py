@@ -5,8 +5,8 @@ What was left out of a bucket, since the rest tells it, is put in again (see :mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from msgspec import Struct
@@ -14,7 +14,7 @@ from msgspec import Struct
 from domstat.catalog import DERIVED, FieldKind, ValueType, look_up
 from domstat.history import Aggregate
 from domstat_sinks.sqlite.answers.plan import Use
-from domstat_sinks.sqlite.answers.slabs import Stat, filled
+from domstat_sinks.sqlite.answers.slabs import Presence, Stat, filled
 from domstat_sinks.sqlite.answers.source import Values, chained
 from domstat_sinks.sqlite.answers.steps import Increases, Samples, Stepper
 from domstat_sinks.sqlite.answers.ticks import Flags, Integers
@@ -60,8 +60,15 @@ class Said(Struct, frozen=True):
     there: Flags | None
 
 
-Ask: TypeAlias = Callable[[str], "Stat | None"]
-"""Gives a statistic of these series by its name, None where there is none."""
+class Ask(Protocol):
+    """Gives a statistic of these series by its name, None where there is none."""
+
+    def __call__(self, name: str) -> Stat | None:
+        """Return it."""
+
+    def presence(self, name: str) -> Presence | None:
+        """Return of which buckets it is there; that costs less."""
+
 
 _OF_GAUGES = {
     Aggregate.MEAN: ("mean", "count"),
@@ -130,19 +137,34 @@ def said(field: str, way: Way, ask: Ask) -> Said | None:
 
 
 def _of_level(field: str, way: Way, ask: Ask) -> Said | None:
+    if way.aggregate in {Aggregate.MEAN, Aggregate.COUNT}:
+        return _of_level_by_ticks(field, way, ask)
     base = ask(f"{field}:last")
     if base is None:
         return None
-    if way.aggregate in {Aggregate.MEAN, Aggregate.COUNT}:
-        counts = filled(ask(f"{field}:count"), lambda: filled(ask(TICKS), 1))
-        if way.aggregate is Aggregate.COUNT:
-            return Said((counts,), base.there)
-        means = np.asarray(filled(ask(f"{field}:mean"), base.values), dtype=np.float64)
-        return Said((means * counts, counts), base.there)
     values = base.values
     if way.aggregate is not Aggregate.LAST:
         values = np.asarray(filled(ask(f"{field}:{way.aggregate}"), base.values))
     return Said((values.astype(np.bool_) if look_up(field).type is ValueType.BOOL else values,), base.there)
+
+
+def _of_level_by_ticks(field: str, way: Way, ask: Ask) -> Said | None:
+    """Return the ticks with a value, or also the mean, for which the last is needed only where that says it."""
+    base = ask.presence(f"{field}:last")
+    if base is None:
+        return None
+    counts = filled(ask(f"{field}:count"), lambda: filled(ask(TICKS), 1))
+    if way.aggregate is Aggregate.COUNT:
+        return Said((counts,), base.there)
+    means = ask(f"{field}:mean")
+    if means is None or means.there is not None:
+        last = ask(f"{field}:last")
+        if last is None:
+            return None
+        values, there = filled(means, last.values), last.there
+    else:
+        values, there = means.values, base.there
+    return Said((np.asarray(values, dtype=np.float64) * counts, counts), there)
 
 
 def _of_counter(field: str, way: Way, ask: Ask) -> Said | None:
@@ -174,7 +196,7 @@ def _of_derived(field: str, way: Way, ask: Ask) -> Said | None:
 
 def _stored(field: str, way: Way, ask: Ask) -> Said | None:
     """Return what is stored of a derived series, with what its counters say."""
-    base = ask(f"{field}:last")
+    base = ask.presence(f"{field}:last")
     if base is None:
         return None
     counts = np.asarray(filled(ask(f"{field}:count"), 0))
@@ -183,7 +205,10 @@ def _stored(field: str, way: Way, ask: Ask) -> Said | None:
         case Aggregate.COUNT:
             columns = (counts,)
         case Aggregate.LAST:
-            columns = (base.values,)
+            last = ask(f"{field}:last")
+            if last is None:
+                return None
+            base, columns = Presence(last.there), (last.values,)
         case Aggregate.MIN:
             columns = (filled(ask(f"{field}:min"), np.nan),)
         case Aggregate.MAX:
@@ -192,7 +217,7 @@ def _stored(field: str, way: Way, ask: Ask) -> Said | None:
             means = filled(ask(f"{field}:mean"), lambda: _by_counters(field, "mean", ask))
             weights = _weights(field, counts, ask)
             columns = (means * weights, weights)
-    has = np.broadcast_to(counts > 0, base.values.shape)
+    has = counts > 0
     if base.there is not None:
         has = has & base.there
     return Said(columns, None if has.all() else has)

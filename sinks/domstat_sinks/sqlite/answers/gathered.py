@@ -30,7 +30,7 @@ class Gathered:
     ) -> None:
         """Add what one slab says of the series at *places*: a row each."""
         shape = (len(places), len(starts_ms))
-        there = np.ones(shape, dtype=np.bool_) if found.there is None else found.there
+        there = np.broadcast_to(np.True_ if found.there is None else found.there, shape)
         columns = [np.broadcast_to(np.asarray(column), shape) for column in found.columns]
         self._add_covered(places, there, covered, ticks)
         is_whole = np.logical_and.reduce(there, axis=1)

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from domstat.catalog import ValueType
 from domstat.history import OnDamaged, Span
-from domstat_sinks.sqlite.answers.slabs import ABSENT, MIXED, Owner, Stat
+from domstat_sinks.sqlite.answers.slabs import ABSENT, MIXED, Owner, Presence, Stat
 from domstat_sinks.sqlite.answers.source import Values, chained, typed
 from domstat_sinks.sqlite.answers.ticks import Integers
 from domstat_sinks.sqlite.heads import row
@@ -138,6 +138,10 @@ class HeadSlab:
             words[at] = block.words[:, places[has]].T
             there[at] = True
         return Stat(self._typed(words, TYPES[type_]), None if there.all() else there)
+
+    def presence(self, name: str, owners: Sequence[Owner]) -> Presence:
+        """Return of which buckets a statistic of such series is there."""
+        return Presence(self.stat(name, owners).there)
 
     def _mixed(self, name: str, owners: Sequence[Owner]) -> Stat:
         """Return one series that has values of several types."""

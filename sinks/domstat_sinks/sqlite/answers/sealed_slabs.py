@@ -10,22 +10,26 @@ from msgspec import Struct
 
 from domstat.catalog import ValueType
 from domstat.history import OnDamaged, Span
-from domstat_sinks.sqlite.answers.slabs import ABSENT, MIXED, Owner, Stat
+from domstat_sinks.sqlite.answers.slabs import ABSENT, MIXED, Owner, Presence, Stat
 from domstat_sinks.sqlite.answers.source import Values, chained, typed
 from domstat_sinks.sqlite.answers.ticks import Flags, Integers
 from domstat_sinks.sqlite.heads.row import DamagedError, Words
 from domstat_sinks.sqlite.packed.directory import Directory
-from domstat_sinks.sqlite.packed.headers import TYPES
+from domstat_sinks.sqlite.packed.headers import NUMBERS, TYPES
 from domstat_sinks.sqlite.packed.segments import Segments
 from domstat_sinks.sqlite.packed.seriesindex import FieldSeries, SeriesIndex
 
 
 class Found(Struct, frozen=True):
-    """The series of one statistic in a segment: where each is, *again* those that an owner has beyond its first."""
+    """The series of one statistic in a segment: where each is, *again* those that an owner has beyond its first.
+
+    *types* are the places of their types in TYPES, and ABSENT behind them.
+    """
 
     series: FieldSeries
     place_of: dict[Owner, int]
     again: dict[Owner, list[int]]
+    types: Integers
 
 
 class TierSegment:
@@ -61,12 +65,12 @@ class TierSegment:
             for place, owner in enumerate(owners):
                 if place_of[owner] != place:
                     again.setdefault(owner, []).append(place)
-        return Found(series, place_of, again)
+        return Found(series, place_of, again, self.type_of[np.append(series.columns, ABSENT)])
 
     @cached_property
     def type_of(self) -> Integers:
-        """By column, the place of its type in TYPES."""
-        return np.array([TYPES.index(column.type) for column in self.directory.columns], dtype=np.int64)
+        """By column, the place of its type in TYPES, and ABSENT behind them."""
+        return np.array([*(NUMBERS[column.type] for column in self.directory.columns), ABSENT], dtype=np.int64)
 
 
 class SealedSlab:
@@ -87,8 +91,8 @@ class SealedSlab:
         found = self._found(name)
         if found is None:
             return np.full(len(owners), ABSENT)
-        types = np.append(self._known.type_of[found.series.columns], ABSENT)
-        places = np.array([found.place_of.get(owner, ABSENT) for owner in owners], dtype=np.int64)
+        types = found.types
+        places = [found.place_of.get(owner, ABSENT) for owner in owners]
         chosen: Integers = types[places]
         for i, owner in enumerate(owners) if found.again else ():
             if any(types[place] != chosen[i] for place in found.again.get(owner, ())):
@@ -101,11 +105,18 @@ class SealedSlab:
         if found is None:
             raise KeyError(f"{name} is in none of these buckets")
         places = np.array([found.place_of[owner] for owner in owners], dtype=np.int64)
-        type_ = self._known.type_of[found.series.columns[places[0]]]
+        type_ = found.types[places[0]]
         if found.again and any(owner in found.again for owner in owners):
             return self._scattered(found, owners, TYPES[type_])
         words, there = self._gathered(found, places)
         return Stat(self._typed(words, TYPES[type_]), there)
+
+    def presence(self, name: str, owners: Sequence[Owner]) -> Presence:
+        """Return of which buckets a statistic of such series is there. Raises DamagedError."""
+        found = self._found(name)
+        if found is not None and found.series.always[[found.place_of[owner] for owner in owners]].all():
+            return Presence(None)
+        return Presence(self.stat(name, owners).there)
 
     def _found(self, name: str) -> Found | None:
         number = self._segments.number(name)
@@ -115,11 +126,13 @@ class SealedSlab:
         """Return the words of one series each, and where they are; None for everywhere."""
         series = found.series
         field = self._directory.columns[int(series.columns[places[0]])].field
+        groups, always = series.groups[places], series.always[places]
+        if always.all() and (groups == groups[0]).all():
+            return self._everywhere(field, int(groups[0]), series.rows[places])
         words: Words = np.zeros((len(places), len(self.time_ms)), dtype=np.uint64)
-        always = series.always[places]
         there = np.broadcast_to(always[:, None], words.shape).copy()
-        for group in np.unique(series.groups[places]).tolist():
-            own = np.flatnonzero(series.groups[places] == group)
+        for group in np.unique(groups).tolist():
+            own = np.flatnonzero(groups == group)
             steady, rest = own[always[own]], own[~always[own]]
             try:
                 chunk = self._segments.chunk(self._known.number, field, group)
@@ -131,6 +144,15 @@ class SealedSlab:
                 self._tell(error)
                 there[own] = False
         return words, None if there.all() else there
+
+    def _everywhere(self, field: int, group: int, rows: Integers) -> tuple[Words, Flags | None]:
+        """Return the words of series of one chunk that are in all ticks."""
+        try:
+            return self._segments.chunk(self._known.number, field, group).rows(rows)[:, self._inside], None
+        except DamagedError as error:
+            self._tell(error)
+        shape = len(rows), len(self.time_ms)
+        return np.zeros(shape, dtype=np.uint64), np.zeros(shape, dtype=np.bool_)
 
     def _somewhere(self, found: Found, place: int) -> tuple[Words, Flags]:
         """Return the words of a series that is in some ticks only, and in which. Raises DamagedError."""
@@ -155,7 +177,7 @@ class SealedSlab:
                 except DamagedError as error:
                     self._tell(error)
                     continue
-                its_type = TYPES[self._known.type_of[found.series.columns[place]]]
+                its_type = TYPES[found.types[place]]
                 parts.append((np.flatnonzero(its), self._typed(words[its], its_type)))
                 there[i] |= its
             rows.append(_one_row(parts, len(self.time_ms), self._typed(np.zeros(0, dtype=np.uint64), type_)))

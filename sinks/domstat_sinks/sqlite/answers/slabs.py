@@ -29,6 +29,12 @@ class Stat(Struct, frozen=True):
     there: Flags | None
 
 
+class Presence(Struct, frozen=True):
+    """Of which buckets a statistic of some series is there, None of all."""
+
+    there: Flags | None
+
+
 class Slab(Protocol):
     """Some buckets of a tier, in the order in which they were stored."""
 
@@ -40,6 +46,9 @@ class Slab(Protocol):
 
     def stat(self, name: str, owners: Sequence[Owner]) -> Stat:
         """Return a statistic of series that are of one type; of one that is MIXED alone. Raises DamagedError."""
+
+    def presence(self, name: str, owners: Sequence[Owner]) -> Presence:
+        """Return of which buckets that statistic is there, without unpacking it unless it has to be."""
 
 
 def filled(stat: Stat | None, default: Values | float | Callable[[], Values | float]) -> Values | float:

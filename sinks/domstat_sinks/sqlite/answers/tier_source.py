@@ -12,7 +12,7 @@ from domstat_sinks.sqlite.answers.bucketed import OF_RECORDS, Parts, Way, said, 
 from domstat_sinks.sqlite.answers.choosing import Choice, Key, Who
 from domstat_sinks.sqlite.answers.gathered import Gathered
 from domstat_sinks.sqlite.answers.plan import Piece
-from domstat_sinks.sqlite.answers.slabs import ABSENT, MIXED, Owner, Slab, Stat
+from domstat_sinks.sqlite.answers.slabs import ABSENT, MIXED, Owner, Presence, Slab, Stat
 from domstat_sinks.sqlite.answers.source import Seen, Source
 from domstat_sinks.sqlite.answers.ticks import Integers
 from domstat_sinks.sqlite.rollups.rollrecord import COVERED, NUMERATOR, QUOTIENT, TICKS
@@ -71,39 +71,50 @@ class TierSource:
         ]
         for (field, way), own in together.items():
             gathered = Gathered(len(own), piece.stock.width_ms)
+            whose = _Whose(field, way, [owners[key] for key in own])
             for slab, starts_ms in slabs:
-                _gather(gathered, (field, way), [owners[key] for key in own], slab, starts_ms)
+                _gather(gathered, whose, slab, starts_ms)
             for place, key in enumerate(own):
                 parts = gathered.parts(place)
                 if parts is not None:
                     yield key, parts
 
 
-def _gather(
-    gathered: Gathered, what: tuple[str, Way], owners: Sequence[Owner], slab: Slab, starts_ms: Integers
-) -> None:
+class _Whose:
+    """Some series of a field and what is asked of them: the statistics that it takes, and whose of each."""
+
+    def __init__(self, field: str, way: Way, owners: Sequence[Owner]) -> None:
+        self.field = field
+        self.way = way
+        of_records = [(subject, None) for subject, _ in owners]
+        self.of = {name: of_records if name in OF_RECORDS else owners for name in statistics(field, way)}
+
+    def chosen(self, places: Integers) -> Mapping[str, Sequence[Owner]]:
+        """Return the owners at some places, by the name of each statistic."""
+        if len(places) == len(self.of[TICKS]):
+            return self.of
+        return {name: [owners[i] for i in places.tolist()] for name, owners in self.of.items()}
+
+
+def _gather(gathered: Gathered, whose: _Whose, slab: Slab, starts_ms: Integers) -> None:
     """Add what a slab says of some series, those together of which the same statistics are there, of the same types."""
-    of_records = [(subject, None) for subject, _ in owners]
-    names = tuple(dict.fromkeys(statistics(*what)))
-    types = np.stack([slab.types(name, of_records if name in OF_RECORDS else owners) for name in names])
+    types = np.array([slab.types(name, owners) for name, owners in whose.of.items()])
     for chosen in _alike(types):
-        its = {name: of_records if name in OF_RECORDS else owners for name in names}
-        asked = _Asked(slab, {name: [its[name][i] for i in chosen.tolist()] for name in names}, types[:, chosen[0]])
-        found = said(*what, asked)
+        asked = _Asked(slab, whose.chosen(chosen), types[:, chosen[0]])
+        found = said(whose.field, whose.way, asked)
         if found is not None:
             gathered.add(chosen, starts_ms, found, asked(COVERED), lambda asked=asked: asked(TICKS))  # type: ignore[misc]
 
 
 def _alike(types: Integers) -> Iterator[Integers]:
     """Give the places of those columns that are alike; of what is mixed each by itself."""
+    if types.min() > MIXED and (types == types[:, :1]).all():
+        yield np.arange(types.shape[1])
+        return
     is_mixed = (types == MIXED).any(axis=0)
     yield from np.flatnonzero(is_mixed)[:, None]
     rest = np.flatnonzero(~is_mixed)
     if not len(rest):
-        return
-    first = types[:, rest[:1]]
-    if (types[:, rest] == first).all():
-        yield rest
         return
     _, which = np.unique(types[:, rest], axis=1, return_inverse=True)
     which = which.reshape(-1)
@@ -121,9 +132,14 @@ class _Asked:
         self._known: dict[str, Stat] = {}
 
     def __call__(self, name: str) -> Stat | None:
+        """Return a statistic, None where there is none. Raises DamagedError."""
         if name not in self._there:
             return None
         known = self._known.get(name)
         if known is None:
             known = self._known[name] = self._slab.stat(name, self._owners[name])
         return known
+
+    def presence(self, name: str) -> Presence | None:
+        """Return of which buckets a statistic is there, None where there is none. Raises DamagedError."""
+        return self._slab.presence(name, self._owners[name]) if name in self._there else None

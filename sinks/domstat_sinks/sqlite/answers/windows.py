@@ -30,7 +30,6 @@ class Roster:
         numbers = np.array([boots.number(boot_id) for boot_id in directory.boots], dtype=np.int64)
         self.boot: Integers = numbers[directory.boot]
         """Per tick, the boot's number in all sources."""
-        self.index = SeriesIndex(directory)
         self.whose = [Who(stream, member.kind, member.uuid, member.name) for member in directory.members]
         """By member, the subject."""
         self.members: dict[Who, list[int]] = {}
@@ -40,6 +39,11 @@ class Roster:
         self._fractions: dict[int, tuple[int, int] | None] = {}
         self.seen_in_all: list[Seen] | None = None
         self._places: dict[tuple[int, ...], Integers] = {}
+
+    @cached_property
+    def index(self) -> SeriesIndex:
+        """Where its series are."""
+        return SeriesIndex(self.directory)
 
     @cached_property
     def fields(self) -> frozenset[int]:

@@ -296,11 +296,12 @@ class Chunk:
         table = self._table
         if not self._body.series:
             return
-        if int(table[_COUNT].max()) > COUNT_MAX:
-            raise DamagedError(f"a series has {int(table[_COUNT].max())} values, {COUNT_MAX} at most are written")
-        if int(table[_RUN].max()) > len(self._body.runs):
-            raise DamagedError(f"run {int(table[_RUN].max())} of {len(self._body.runs)} is asked for")
-        if int((table[_KIND] & np.uint64(_TYPE_BITS)).max()) >= len(TYPES) or int(table[_KIND].max()) >= 32:
+        kind, count, *_, run = table[:_OWN_COLUMNS].max(axis=1).tolist()
+        if count > COUNT_MAX:
+            raise DamagedError(f"a series has {count} values, {COUNT_MAX} at most are written")
+        if run > len(self._body.runs):
+            raise DamagedError(f"run {run} of {len(self._body.runs)} is asked for")
+        if kind >= 32 or int((table[_KIND] & np.uint64(_TYPE_BITS)).max()) >= len(TYPES):
             raise DamagedError("a series is of a kind that this version does not know")
         if any(not 0 <= i < self._body.series for i in self._body.breaks):
             raise DamagedError("it has breaks of a series that it has not")

@@ -58,8 +58,11 @@ class SeriesIndex:
         begins = np.cumsum(each) - each
         places = np.arange(each.sum()) + np.repeat(starts[self._shapes] - begins, each)
         column_count = max(len(self.directory.columns), 1)
-        found, which = np.unique(np.repeat(self._members, each) * column_count + columns[places], return_inverse=True)
-        ticks = np.bincount(which, np.repeat(self._ticks_of_layout[self._layouts], each), minlength=len(found))
+        found = np.repeat(self._members, each) * column_count + columns[places]
+        ticks = np.repeat(self._ticks_of_layout[self._layouts], each)
+        if (found[1:] <= found[:-1]).any():  # some are in several layouts
+            found, which = np.unique(found, return_inverse=True)
+            ticks = np.bincount(which, ticks, minlength=len(found))
         members, columns = np.divmod(found, column_count)
         groups = members // GROUP
         rows = np.arange(len(found)) - np.searchsorted(groups, groups)
