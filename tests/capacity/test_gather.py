@@ -125,6 +125,21 @@ def test_several_fields_can_be_read_at_once_and_are_not_read_again(made: Made) -
     assert made.reads == reads + 1
 
 
+def test_rates_and_maxima_can_be_read_at_once_too(made: Made) -> None:
+    uuid = made.guest("web", {"cpu.cores": 1.0, "net.rx.bytes[a]": 5.0, "net.tx.bytes[a]": 7.0})
+    found = figures(made)
+    over = found.past()
+    reads = made.reads
+    found.expect((Kind.GUEST,), ("net.rx.bytes", "net.tx.bytes"), over, rate=True)
+    found.expect((Kind.GUEST,), ("cpu.cores",), over, Aggregate.MAX)
+    for field, of_all in (("net.rx.bytes", {5.0}), ("net.tx.bytes", {7.0})):
+        assert set(found.guests(field, over, rate=True).row(Key(uuid=uuid))) == of_all
+    assert set(found.guests("cpu.cores", over, Aggregate.MAX).row(Key(uuid=uuid))) == {1.0}
+    assert made.reads == reads + 2
+    found.guests("cpu.cores", over)
+    assert made.reads == reads + 3
+
+
 def test_the_same_can_be_asked_of_some_hosts_alone(made: Made) -> None:
     made.host("kvm2", {"host.cpus": 4})
     found = figures(made)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import ANY
@@ -174,3 +176,11 @@ def test_a_network_file_system_is_refused_before_anything_is_made(
     with pytest.raises(Fatal, match=r"history\.db is on a network file system \(nfs4\); choose a path on a disk"):
         history.open()
     assert not (tmp_path / "state" / "history.db").exists()
+
+
+def test_who_only_reads_loads_nothing_that_writes() -> None:
+    code = (
+        "import sys, domstat_sinks.sqlite; print([name for name in sys.modules if name.endswith(('writer', 'upkeep'))])"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["[]"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -163,6 +164,41 @@ def test_there_are_as_many_buckets_as_owners_are_said_to_have_at_most(connection
     said = said_by(slabs_in(both, stream, names=names), names, owners_in(both, stream, names))
     for (name, owner), most in counts.items():
         assert 0 < sum(who == owner and its == name for _, who, its in said) <= most
+
+
+@pytest.mark.parametrize("tier", WIDTHS)
+def test_where_a_statistic_is_can_be_asked_without_it(connection: sqlite3.Connection, tier: int) -> None:
+    names, stream, both = names_of(connection), stream_of(connection, tier), sources(connection)
+    owners = owners_in(both, stream, names)
+    for slab in slabs_in(both, stream, names=names):
+        for name in names:
+            for own in alike(slab, name, owners):
+                expected, found = slab.stat(name, own).there, slab.presence(name, own).there
+                everywhere = np.ones((len(own), len(slab.time_ms)), dtype=np.bool_)
+                expected, found = (everywhere if there is None else there for there in (expected, found))
+                assert np.array_equal(expected, found)
+
+
+def test_what_is_always_there_is_not_unpacked_to_say_so(path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "history.db"
+    copy.write_bytes(path.read_bytes())
+    plain = sqlite3.connect(copy)
+    plain.execute("DELETE FROM chunk")
+    plain.commit()
+    plain.close()
+    opened = connect(copy)
+    source = SealedSource(opened, Boots())
+    stream = stream_of(opened, 1)
+    owners = owners_in([source], stream, ["rollup.ticks"])
+    found = []
+    for slab in slabs_in([source], stream, names=["rollup.ticks"]):
+        for own in alike(slab, "rollup.ticks", owners):
+            for owner in own:
+                with contextlib.suppress(DamagedError):
+                    found.append(slab.presence("rollup.ticks", [owner]).there)
+    opened.close()
+    assert found
+    assert set(found) == {None}
 
 
 def test_a_damaged_chunk_is_told_and_its_series_are_not_there(path: Path, tmp_path: Path) -> None:

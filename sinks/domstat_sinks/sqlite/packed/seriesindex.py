@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from domstat_sinks.sqlite.packed.directory import GROUP, Directory, Integers
 
@@ -47,12 +48,26 @@ class SeriesIndex:
         self._members, self._shapes = records[order, 0], records[order, 1]
         """Of all records of all layouts, by member: layout, member and shape."""
         self._ticks: dict[tuple[int, ...], Integers] = {}
+        self._of_shapes: dict[bytes, FieldSeries] = {}
+        """By which shapes have a single column, the series of the first such: those of others have the same places."""
 
     def of(self, field: int) -> FieldSeries:
         """Return the series of a field, by its number in the file."""
         chosen = np.flatnonzero(self._fields == field)
+        if not len(chosen):
+            return _NO_SERIES
         columns = self._columns[chosen]
         counts = np.bincount(self._shape_of[chosen], minlength=len(self.directory.shapes))
+        if (columns != columns[0]).any():
+            return self._series(columns, counts)
+        shapes = counts.tobytes()
+        known = self._of_shapes.get(shapes)
+        if known is None:
+            known = self._of_shapes[shapes] = self._series(columns, counts)
+        return replace(known, columns=np.full(len(known.members), columns[0]))
+
+    def _series(self, columns: Integers, counts: Integers) -> FieldSeries:
+        """Return the series of some columns, given shape by shape; *counts* are how many each shape has."""
         starts = np.cumsum(counts) - counts
         each = counts[self._shapes]
         begins = np.cumsum(each) - each
@@ -81,3 +96,4 @@ class SeriesIndex:
 
 _NONE: Integers = np.zeros(0, dtype=np.int64)
 _NO_RECORDS: Integers = np.zeros((0, 3), dtype=np.int64)
+_NO_SERIES = FieldSeries(_NONE, _NONE, _NONE, _NONE, np.zeros(0, dtype=np.bool_))
