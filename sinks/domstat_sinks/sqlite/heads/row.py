@@ -111,7 +111,7 @@ def unpack_part(body: Body, part: int, count: int, base: Words | None) -> Words:
     """Unpack one part of *count* words; *base* are the base row's words of it. Raises DamagedError."""
     try:
         stored = np.frombuffer(isal_zlib.decompress(body.parts[part], _RAW_DEFLATE), dtype=np.uint8)
-    except isal_zlib.error as error:
+    except isal_zlib.error as error:  # type: ignore[misc]  # its stub calls the class an instance
         raise DamagedError(str(error)) from error
     if body.codec == CODEC_PLANES:
         folded = _from_planes(stored, count)
