@@ -93,15 +93,15 @@ agent.journal.bytes agent.journal.commit.time agent.sink.pending agent.sink.lag 
 agent.sink.write.time agent.sink.good
 capacity.cpu.total capacity.cpu.usable capacity.cpu.allocated capacity.cpu.demand capacity.cpu.peak
 capacity.cpu.remaining capacity.cpu.coverage capacity.cpu.runway.expected capacity.cpu.runway.conservative
-capacity.cpu.risk.30d capacity.cpu.risk.90d capacity.cpu.risk.180d
+capacity.cpu.risk.days30 capacity.cpu.risk.days90 capacity.cpu.risk.days180
 capacity.memory.total capacity.memory.usable capacity.memory.allocated capacity.memory.demand capacity.memory.peak
 capacity.memory.remaining capacity.memory.coverage capacity.memory.runway.expected
-capacity.memory.runway.conservative capacity.memory.risk.30d capacity.memory.risk.90d capacity.memory.risk.180d
+capacity.memory.runway.conservative capacity.memory.risk.days30 capacity.memory.risk.days90 capacity.memory.risk.days180
 capacity.storage.total capacity.storage.usable capacity.storage.allocated capacity.storage.demand
 capacity.storage.peak capacity.storage.remaining capacity.storage.coverage capacity.storage.runway.expected
-capacity.storage.runway.conservative capacity.storage.risk.30d capacity.storage.risk.90d capacity.storage.risk.180d
-capacity.pool.runway.expected capacity.pool.runway.conservative capacity.pool.risk.30d capacity.pool.risk.90d
-capacity.pool.risk.180d
+capacity.storage.runway.conservative capacity.storage.risk.days30 capacity.storage.risk.days90 capacity.storage.risk.days180
+capacity.pool.runway.expected capacity.pool.runway.conservative capacity.pool.risk.days30 capacity.pool.risk.days90
+capacity.pool.risk.days180
 """)
 OTHER_STATES = words("""
 pool.state

@@ -246,7 +246,7 @@ _TABLE: tuple[tuple[str, FieldKind, ValueType, Unit, str, str], ...] = (
         "Time until it is full, by the projection's middle and by its upper bound",
     ),
     (
-        "capacity.{cpu,memory,storage,pool}.risk.{30d,90d,180d}",
+        "capacity.{cpu,memory,storage,pool}.risk.{days30,days90,days180}",
         _G,
         _F64,
         _U.NONE,

@@ -41,14 +41,14 @@ def test_time_remaining_is_in_seconds_and_pools_have_their_own() -> None:
     (images,) = (one for one in runway(figures) if one.name == "images")
     assert images.expected.value is not None
     assert values["capacity.pool.runway.expected[images]"] == images.expected.value * 86_400
-    assert values["capacity.pool.risk.180d[images]"] == images.chances[2].value
+    assert values["capacity.pool.risk.days180[images]"] == images.chances[2].value
     assert values["capacity.storage.runway.expected"] == values["capacity.pool.runway.expected[images]"]
 
 
 def test_what_does_not_run_out_within_the_horizon_is_absent() -> None:
     values = told(two_hosts())["kvm2"]
     assert "capacity.memory.runway.conservative" not in values
-    assert values["capacity.memory.risk.180d"] == 0
+    assert values["capacity.memory.risk.days180"] == 0
 
 
 def test_every_key_is_in_the_catalogue() -> None:

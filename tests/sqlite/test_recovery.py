@@ -213,7 +213,7 @@ def test_no_value_that_a_reader_sees_is_another_than_was_written(whole: Path, tm
         written = set(reader.execute(ask))
     trees = pages_by_tree(whole)
     for name, least in (
-        ("chunk", 0.9),
+        ("chunk", 0.8),  # merging writes its chunks in order, so that the page that is lost is full
         ("head", 0.9),
         ("segment", 0.5),
         ("sqlite_schema", 1.0),

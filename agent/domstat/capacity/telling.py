@@ -50,7 +50,7 @@ def _of_runway(of: str, line: Runway, device: str | None) -> Iterator[tuple[str,
     for name, days in (("expected", line.expected.value), ("conservative", line.conservative.value)):
         yield key_of(f"capacity.{of}.runway.{name}", device), None if days is None else days * _DAY_S
     for within, chance in zip(CHANCES_DAYS, line.chances, strict=False):
-        yield key_of(f"capacity.{of}.risk.{within}d", device), chance.value
+        yield key_of(f"capacity.{of}.risk.days{within}", device), chance.value
 
 
 def _known(values: Iterator[tuple[str, float | None]]) -> dict[str, float]:
