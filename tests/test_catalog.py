@@ -99,7 +99,8 @@ capacity.memory.remaining capacity.memory.coverage capacity.memory.runway.expect
 capacity.memory.runway.conservative capacity.memory.risk.days30 capacity.memory.risk.days90 capacity.memory.risk.days180
 capacity.storage.total capacity.storage.usable capacity.storage.allocated capacity.storage.demand
 capacity.storage.peak capacity.storage.remaining capacity.storage.coverage capacity.storage.runway.expected
-capacity.storage.runway.conservative capacity.storage.risk.days30 capacity.storage.risk.days90 capacity.storage.risk.days180
+capacity.storage.runway.conservative capacity.storage.risk.days30 capacity.storage.risk.days90
+capacity.storage.risk.days180
 capacity.pool.runway.expected capacity.pool.runway.conservative capacity.pool.risk.days30 capacity.pool.risk.days90
 capacity.pool.risk.days180
 """)
