@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from domstat.capacity.explained import Figure, Unit, added, given, missing, steps, worked_out
+from domstat.capacity.explained import Figure, Unit, added, given, missing, reason, steps, worked_out
 
 
 def test_a_number_that_is_none_cannot_be_made() -> None:
@@ -54,3 +54,11 @@ def test_an_explanation_goes_down_and_takes_nothing_apart_twice() -> None:
         (2, "buffer"),
         (1, "again"),
     ]
+
+
+def test_a_reason_has_the_formula_the_source_and_the_warning_that_there_are() -> None:
+    total = given(16, Unit.THREADS, "host.cpus", "2 are offline")
+    assert reason(total, "16 threads") == "16 threads (host.cpus) [2 are offline]"
+    usable = worked_out(12.8, Unit.CORES, "total * 0.8", {"total": total})
+    assert reason(usable, "12.8 cores") == "12.8 cores = total * 0.8"
+    assert reason(missing(Unit.CORES, "no records"), "no records") == "no records"

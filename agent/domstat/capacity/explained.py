@@ -96,6 +96,18 @@ def added(parts: Mapping[str, Figure], unit: Unit, lacking: str = "there is none
     return Figure(math.fsum(known.values()), unit, formula, tuple(parts.items()), note=note)
 
 
+def reason(figure: Figure, shown: str) -> str:
+    """Write a figure, *shown* as it is, with where it is from: ``12.8 cores = threads * (1 - buffer)``."""
+    parts = [shown]
+    if figure.formula:
+        parts.append(f"= {figure.formula}")
+    if figure.source:
+        parts.append(f"({figure.source})")
+    if figure.note and figure.is_known:
+        parts.append(f"[{figure.note}]")
+    return " ".join(parts)
+
+
 class Step(Struct, frozen=True):
     """One number of an explanation: how many steps below the result, what it is called there, and the number."""
 

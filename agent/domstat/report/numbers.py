@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from domstat.capacity.explained import Figure, Unit, steps
+from domstat.capacity.explained import Figure, Unit, reason, steps
 from domstat.capacity.grid import DAY_MS
 
 STEPS_MAX = 16
@@ -80,18 +80,7 @@ def _lines(figure: Figure, name: str) -> Iterator[str]:
         if place >= STEPS_MAX:
             yield "and so on"
             return
-        yield f"{'   ' * step.depth}{step.name} = {_reason(step.figure)}"
-
-
-def _reason(figure: Figure) -> str:
-    parts = [said(figure)]
-    if figure.formula:
-        parts.append(f"= {figure.formula}")
-    if figure.source:
-        parts.append(f"({figure.source})")
-    if figure.note and figure.is_known:
-        parts.append(f"[{figure.note}]")
-    return " ".join(parts)
+        yield f"{'   ' * step.depth}{step.name} = {reason(step.figure, said(step.figure))}"
 
 
 def day_of(time_ms: float) -> str:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from domstat.capacity.explained import Figure, Unit, steps
+from domstat.capacity.explained import Figure, Unit, reason, steps
 from domstat.cli.history.units import short
 from domstat.history import Answer, Measure
 
@@ -104,19 +104,7 @@ def explained_text(view: View) -> Iterator[str]:
                     if place >= EXPLAINED_MAX:
                         yield "    and so on"
                         break
-                    yield f"{'    ' * step.depth}  {step.name} = {_reason(step.figure)}"
-
-
-def _reason(figure: Figure) -> str:
-    """Write a number with where it is from: ``12.8 cores = threads * (1 - buffer)``."""
-    parts = [alone(figure)]
-    if figure.formula:
-        parts.append(f"= {figure.formula}")
-    if figure.source:
-        parts.append(f"({figure.source})")
-    if figure.note and figure.is_known:
-        parts.append(f"[{figure.note}]")
-    return " ".join(parts)
+                    yield f"{'    ' * step.depth}  {step.name} = {reason(step.figure, alone(step.figure))}"
 
 
 def written(cell: Cell) -> str:
