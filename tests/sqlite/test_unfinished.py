@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from domstat.model import Record
 from domstat_sinks.sqlite.rollups.keyfields import find_keyed
 from domstat_sinks.sqlite.rollups.lastknown import LastKnown
 from domstat_sinks.sqlite.rollups.rolling import roll
@@ -64,3 +65,28 @@ def test_roll_ups_that_share_no_subject_stay_apart() -> None:
     assert len(subjects[0] | subjects[1]) == 4
     assert len(together([*apart, *rolled(ticks, [])], FIVE_MINUTES_MS)) == 1
     assert min(start for start, _ in by_key(apart[0])) == START_MS
+
+
+def without(uuid: str, records: tuple[Record, ...]) -> tuple[Record, ...]:
+    return tuple(record for record in records if record.domain is None or record.domain.uuid != uuid)
+
+
+def test_a_guest_that_has_gone_is_in_no_bucket_after_its_last() -> None:
+    ticks = history(3, length=60, step_ms=100_000)
+    *_, gone = (record.domain.uuid for record in ticks[0].records if record.domain is not None)
+    after = ticks[11].stamp.time_ms
+    left = [tick if tick.stamp.time_ms < after else Tick(tick.stamp, without(gone, tick.records)) for tick in ticks]
+    finished = in_slices(left, 7, Unfinished())
+    for width_ms, rollups in (
+        (FIVE_MINUTES_MS, [one.minutes for one in finished]),
+        (HOUR_MS, [one.hours for one in finished]),
+    ):
+        of_gone = [
+            start_ms
+            for found in rollups
+            for rollup in found
+            if gone in {entry.uuid for entry in rollup.scope.entries}
+            for start_ms in rollup.starts_ms.tolist()
+        ]
+        assert of_gone
+        assert max(of_gone) <= after + width_ms + 7 * 100_000  # those that were finished together share a scope

@@ -241,8 +241,8 @@ class Rolling:
             if rollups:
                 yield from self._pack(tier, rollups)
         for start_ms, sketched in finished.sketches.items():
-            entries = {entry for part in sketched for entry in part.scope.entries}
-            entries.update(entry for rollup in finished.hours for entry in rollup.scope.entries)
+            scopes = [part.scope for part in sketched] + [rollup.scope for rollup in finished.hours]
+            entries = dict.fromkeys(entry for scope in scopes for entry in scope.entries)  # numbered in their order
             numbers = self._roller.guests.numbers(self._whose[0], entries)
             for field, block, figures in figures_of_hour(start_ms, finished.hours, sketched, numbers):
                 self._figures.append((self._roller.numbers.field(field), block, start_ms, encode(figures)))

@@ -83,8 +83,8 @@ class Unfinished:
         """Take out what is finished now that a slice with these ticks is complete."""
         open_ms = int(times_ms[-1]) // FIVE_MINUTES_MS * FIVE_MINUTES_MS
         self._take_note(open_ms, ids, times_ms)
-        minutes, self._minutes = _split(together(self._minutes, FIVE_MINUTES_MS), open_ms)
-        hours, self._hour = _split(together([*self._hour, *minutes], HOUR_MS), self.open_hour_ms)
+        minutes, self._minutes = _split(self._minutes, FIVE_MINUTES_MS, open_ms)
+        hours, self._hour = _split([*self._hour, *minutes], HOUR_MS, self.open_hour_ms)
         done = [start_ms for start_ms in self._sketches if start_ms != self.open_hour_ms]
         return Finished(minutes, hours, {start: list(self._sketches.pop(start).values()) for start in sorted(done)})
 
@@ -99,11 +99,15 @@ class Unfinished:
             self.hour_from = int(ids[times_ms // HOUR_MS * HOUR_MS == self.open_hour_ms][0])
 
 
-def _split(rollups: Sequence[Rollup], open_ms: int) -> tuple[list[Rollup], list[Rollup]]:
-    """Tell finished buckets from the one that begins at *open_ms*."""
-    finished = [_rows(rollup, rollup.starts_ms != open_ms) for rollup in rollups]
-    going_on = [_rows(rollup, rollup.starts_ms == open_ms) for rollup in rollups]
-    return [of for of in finished if len(of.starts_ms)], [of for of in going_on if len(of.starts_ms)]
+def _split(rollups: Sequence[Rollup], width_ms: int, open_ms: int) -> tuple[list[Rollup], list[Rollup]]:
+    """Merge roll-ups into buckets of *width_ms*; tell finished ones from the one that begins at *open_ms*.
+
+    They are told apart before they are merged: guests that have gone would stay in the open bucket for ever.
+    """
+    is_open = [rollup.starts_ms // width_ms * width_ms == open_ms for rollup in rollups]
+    finished = [_rows(rollup, ~of) for rollup, of in zip(rollups, is_open, strict=True) if not of.all()]
+    going_on = [_rows(rollup, of) for rollup, of in zip(rollups, is_open, strict=True) if of.any()]
+    return together(finished, width_ms), together(going_on, width_ms)
 
 
 def _rows(rollup: Rollup, chosen: Whole) -> Rollup:
