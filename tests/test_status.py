@@ -155,6 +155,11 @@ def test_a_sink_that_fails_is_trouble_once_it_is_far_behind(state: State) -> Non
     assert troubles(1e6, STUCK_S - 1) == [], "an agent that has just begun gives it time"
 
 
+def test_what_a_sink_says_of_its_own_health_is_trouble(kept: Kept) -> None:
+    kept.courier.unwell = "the disk is nearly full"
+    assert kept.reasons() == ("the sink influx says: the disk is nearly full",)
+
+
 def test_a_sink_that_catches_up_is_none() -> None:
     assert list(status._troubles_of_sink(account(lag_s=1e5, lag_batches=99), 1e6)) == []
 

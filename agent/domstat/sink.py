@@ -12,7 +12,18 @@ A sink is any class with these members; nothing is inherited::
 What the agent promises: the methods are called from one thread, never two at once; no ``write`` before a successful
 ``open`` and none after ``close``; batches of a stream come in tick order, each at least once. The agent queues,
 retries, times and counts. What a sink promises: when ``write`` returns, everything in it is durably stored; a record
-that is written again replaces itself, by its key (host, collect, time, kind, subject).
+that is written again replaces itself, by its key (host, collect, time, kind, subject). A sink prints nothing: standard
+output is another sink's.
+
+What a sink may have besides:
+
+* ``any_order = True``: batches may come out of order, what is fresh before a backlog. Only one that needs no order of
+  its own says so.
+* ``claims``, see :class:`ClaimsFiles`; ``health``, see :class:`HasHealth`; ``history``, see
+  :class:`domstat.history.HasHistory`.
+
+:mod:`domstat.forms` gives records as points, dictionaries or rows; :mod:`domstat.settings` has durations and sizes for
+``Settings``; :mod:`domstat.testing` tells whether a sink keeps its promises.
 """
 
 from __future__ import annotations
@@ -111,6 +122,18 @@ class ClaimsFiles(Protocol):
     @staticmethod
     def claims(settings: Any, state_dir: Path) -> Iterable[Path]:
         """Name the files a sink with *settings* writes."""
+
+
+@runtime_checkable
+class HasHealth(Protocol):
+    """A sink that knows of trouble which its writes do not show: a part of its store is away, or nearly full."""
+
+    def health(self) -> str:
+        """Say in one line what is wrong, or nothing.
+
+        Asked between writes, by the thread that writes, every half a minute at most; to be answered at once. What it
+        says is a reason for the agent to be unhealthy, until it says nothing.
+        """
 
 
 class UnknownSinkError(LookupError):

@@ -187,6 +187,8 @@ def _troubles_of_sink(sink: SinkAccount, uptime_s: float) -> Iterator[str]:
         yield f"{name} has been stuck for {span(sink.busy_s)}"
     elif not sink.is_good and behind_s > STUCK_S:
         yield f"{name} has taken nothing for {span(behind_s)}{error}"
+    if sink.unwell:
+        yield f"{name} says: {sink.unwell}"
 
 
 # The socket.

@@ -532,3 +532,45 @@ def test_a_sink_that_takes_any_order_gets_the_newest_before_its_backlog(
     assert sorted(times) == list(range(60))
     assert set(range(56, 60)) & set(times[1:9]), "after the write that it was away in, the newest come first"
     assert spool.position(courier.name).spans == ()
+
+
+class Ailing(Scripted):
+    """One that says how it is: each time the next of *says*, where an error is raised; then that it is well."""
+
+    def __init__(self, *says: str | Exception) -> None:
+        super().__init__()
+        self.says = list(says)
+        self.asked = 0
+
+    def health(self) -> str:
+        assert self.busy.acquire(blocking=False), "never beside a write"
+        self.busy.release()
+        self.asked += 1
+        said = self.says.pop(0) if self.says else ""
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [("half of it is away", "half of it is away"), (OSError("x"), "its health cannot be told: OSError('x')")],
+)
+def test_what_a_sink_says_of_its_health_is_known_until_it_is_well(
+    carry: Carry, spool: Spool, monkeypatch: pytest.MonkeyPatch, said: str | Exception, told: str
+) -> None:
+    monkeypatch.setattr(courier_module, "HEALTH_EVERY_S", 0.0)
+    sink = Ailing(said)
+    courier = carry(sink)
+    spool.offer(ticks(1)[0])
+    assert caught_up(courier, 2)
+    assert eventually(lambda: courier.unwell == told)
+    deliver(spool, courier, ticks(3)[1:])
+    assert courier.unwell == ""
+
+
+def test_a_sink_is_not_asked_for_its_health_with_every_write(carry: Carry, spool: Spool) -> None:
+    sink = Ailing("unwell")
+    courier = carry(sink, batches=1)
+    deliver(spool, courier, ticks(5))
+    assert (sink.asked, courier.unwell) == (1, "unwell")

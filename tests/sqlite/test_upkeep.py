@@ -214,6 +214,7 @@ def test_a_failure_is_said_costs_no_tick_and_is_tried_again_after_a_while(
         assert history.log.events("warning") == ["history_upkeep_failed"]
         assert history.log.facts("history_upkeep_failed")["error"] == str(error)
         assert len(tried) == 1
+        assert f"not kept in shape: {type(error).__name__}: {error}" in history.sink.health()
         patch.setattr(writer_of(history), "_upkeep_after", 0.0)
         history.write(steady(2))
         assert len(tried) == 2
@@ -221,6 +222,7 @@ def test_a_failure_is_said_costs_no_tick_and_is_tried_again_after_a_while(
     writer_of(history)._upkeep_after = 0.0
     write_each(history, numbers(3, 23))
     assert max(levels(history)) == merging.LAST
+    assert history.sink.health() == ""
 
 
 def test_a_disk_that_is_full_stops_sealing_and_no_tick_until_there_is_room(history: History) -> None:

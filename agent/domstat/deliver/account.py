@@ -27,7 +27,8 @@ _GOOD = frozenset({State.GOOD, State.FINISHED})
 class SinkAccount(Struct, frozen=True):
     """One sink: records since the agent's start (received = written + rejected + dropped + pending), and how it is.
 
-    *busy_s*: how long it has been at its write, or its opening, that is going on.
+    *busy_s*: how long it has been at its write, or its opening, that is going on. *unwell*: what it says is wrong though
+    it takes what it is given.
     """
 
     name: str
@@ -46,6 +47,7 @@ class SinkAccount(Struct, frozen=True):
     last_error: str
     last_error_at: float | None
     busy_s: float = 0.0
+    unwell: str = ""
 
     @property
     def is_good(self) -> bool:
@@ -84,6 +86,7 @@ def account_of(courier: Courier, spool: Spool) -> SinkAccount:
         courier.last_error,
         courier.last_error_at,
         _since(courier.busy_since),
+        courier.unwell,
     )
 
 

@@ -23,7 +23,7 @@ from domstat.deliver.letters import DeadLetters
 from domstat.deliver.parcels import Taken
 from domstat.deliver.spool import Spool
 from domstat.model import Batch, Record
-from domstat.sink import Fatal, Finished, Reject, Retry, Sink, SinkContext
+from domstat.sink import Fatal, Finished, HasHealth, Reject, Retry, Sink, SinkContext
 
 BATCHES_MAX = 16
 """Batches handed over in one write, so that a backlog drains fast but one write stays short."""
@@ -43,6 +43,9 @@ FAULTS_MAX = 5
 
 It may have lost its way, or have a fault that a single record brings about.
 """
+
+HEALTH_EVERY_S = 30.0
+"""How often a sink is asked for its health: once between two looks of somebody who watches."""
 
 _ATTEMPTS_COUNTED = 16
 
@@ -109,6 +112,8 @@ class Courier:
         self.last_error = ""
         """What the sink said when it last failed, and when that was, in seconds since 1970."""
         self.last_error_at: float | None = None
+        self.unwell = ""
+        """What the sink said is wrong with it although it takes what it is given."""
         self.write_s = 0.0
         """How long the newest write took."""
         self.busy_since: float | None = None
@@ -126,6 +131,7 @@ class Courier:
         self._context = SinkContext(self.name, state_dir, self._log, self._reject_part)
         self._sink = outlet.make()
         self._unpacker: Unpacker | None = None
+        self._health_after = 0.0
         self._stopping = False
         self._dropping = False
         # A sink that hangs must not keep the process from ending.
@@ -254,9 +260,20 @@ class Courier:
                 return False
             self._spool.done(self.name, taken.first, taken.last)
             self._dropping = False
+            self._ask_health()
         finally:
             self.in_flight, self._held = (0, 0), 0
         return True
+
+    def _ask_health(self) -> None:
+        """Ask a sink that knows how it is, now and then; one that cannot say is unwell too."""
+        if not isinstance(self._sink, HasHealth) or time.monotonic() < self._health_after:
+            return
+        self._health_after = time.monotonic() + HEALTH_EVERY_S
+        try:
+            self.unwell = str(self._sink.health())
+        except Exception as error:  # noqa: BLE001 - whatever a stranger's method raises
+            self.unwell = f"its health cannot be told: {error!r}"
 
     def _store(self, batches: Sequence[Batch]) -> bool:
         try:

@@ -144,6 +144,11 @@ class SqliteSink:
         except (sqlite3.Error, OSError) as error:
             raise Retry(f"{self._path} cannot be written: {_cause(error)}") from error
 
+    def health(self) -> str:
+        """Say that the file is not kept in shape: all that comes is stored, and takes more room than it should."""
+        trouble = self._writer.trouble if self._writer is not None else ""
+        return f"{self._path} is not kept in shape: {trouble}" if trouble else ""
+
     def expect_bulk(self) -> None:
         """Make ready for much; called before the file is opened."""
         self._in_bulk = True

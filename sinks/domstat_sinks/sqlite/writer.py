@@ -67,6 +67,8 @@ class Writer:
         self._path = path
         self._log = log
         self._upkeep_after = 0.0
+        self.trouble = ""
+        """Why upkeep failed when it was last tried."""
         self._connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_S)
         try:
             self._prepare()
@@ -139,8 +141,10 @@ class Writer:
         """Do a little upkeep. A failure costs nothing of what was written, so it is said and no more."""
         try:
             self._upkeep.run()
+            self.trouble = ""
         except Exception as error:  # noqa: BLE001 - whatever it comes to, it has been taken back, and ticks come first
             self._upkeep_after = time.monotonic() + UPKEEP_AGAIN_S
+            self.trouble = f"{type(error).__name__}: {error}"
             if self._log is not None:
                 self._log.warning("history_upkeep_failed", error=str(error), again_s=UPKEEP_AGAIN_S)
             self._make_room()
