@@ -13,7 +13,7 @@ app = typer.Typer(
     name="domstat",
     help="Statistics of libvirt domains: one bulk call per host and tick, true rates, any sink, a local history.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
