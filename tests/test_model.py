@@ -9,7 +9,18 @@ from msgspec.structs import replace
 
 from domstat.catalog import FIELDS
 from domstat.model import Kind, Moment, Stamp, key_of, moment_within, split_key, stamp_of, whole_device
-from records import UUID, batch, event_record, gap_record, guest_record, host_record, pool_record
+from records import (
+    COLLECT,
+    HOST,
+    TIME_MS,
+    UUID,
+    batch,
+    event_record,
+    gap_record,
+    guest_record,
+    host_record,
+    pool_record,
+)
 
 STAMP = Stamp(1_000_000, 5_000_000_000, "boot", 1_000_000_000)
 
@@ -77,6 +88,10 @@ def test_the_subject_of_a_record_tells_it_from_the_others_of_its_tick() -> None:
     assert gap_record().subject == ""
     assert event_record("started").subject == f"{UUID}/started"
     assert event_record("device-added", None, device="vdb").subject == f"{UUID}/device-added/vdb"
+
+
+def test_the_key_of_a_record_is_all_that_tells_it_from_others() -> None:
+    assert guest_record().key == (HOST, COLLECT, TIME_MS, Kind.GUEST, UUID)
 
 
 def test_a_batch_belongs_to_the_stream_of_its_host_and_block() -> None:

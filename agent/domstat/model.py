@@ -231,6 +231,11 @@ class Record(Struct, frozen=True, kw_only=True):
             parts += [self.event.type, self.event.device or ""]
         return "/".join(part for part in parts if part)
 
+    @property
+    def key(self) -> tuple[str, str, int, Kind, str]:
+        """What tells the record from every other: host, collect, time_ms, kind, subject. One that comes again has it."""
+        return (self.host, self.collect, self.time_ms, self.kind, self.subject)
+
 
 class Batch(Struct, frozen=True, kw_only=True):
     """All records of one tick of one stream, in the order of the answer."""
