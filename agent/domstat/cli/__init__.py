@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from domstat.cli import capacity, check, config, history, once, replay, run, sinks, status
+from domstat.cli import capacity, check, config, doctor, history, once, replay, run, sinks, status
 from domstat.cli.common import EXIT_TROUBLE, leave, say
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("once")(once.once)
 app.command("check")(check.check)
 app.command("config")(config.config)
 app.command("status")(status.status)
+app.command("doctor")(doctor.doctor)
 app.command("replay")(replay.replay)
 app.add_typer(history.app, name="history")
 app.add_typer(capacity.app, name="capacity")

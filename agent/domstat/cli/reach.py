@@ -120,11 +120,14 @@ def _why_not_writable(host: HostConfig, examine: Examine) -> str | None:
     return None
 
 
-def _explain(error: CollectError) -> str:
+def explained(error: CollectError) -> tuple[str, str]:
     """Say what went wrong, and what to do about it."""
     message = printable(redacted(" ".join(str(error).split())), MESSAGE_MAX)
     if isinstance(error, OverdueError):
-        return f"{message}; see whether it answers to virsh, and in what time"
+        return message, "see whether it answers to virsh, and in what time"
     small = message.lower()
-    advice = next((advice for text, advice in _ADVICE if text in small), "see that the URI is right")
-    return f"{message}; {advice}"
+    return message, next((advice for text, advice in _ADVICE if text in small), "see that the URI is right")
+
+
+def _explain(error: CollectError) -> str:
+    return "; ".join(explained(error))
