@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,13 @@ from domstat.sink import (
     Sink,
     SinkError,
     UnknownSinkError,
+    find_all_sinks,
     find_sinks,
+    is_shipped,
     load_sink,
 )
 from records import batch, guest_record
+from strangers import lay
 
 
 class Good:
@@ -101,6 +104,58 @@ def test_without_any_sink_installed_that_is_said(monkeypatch: pytest.MonkeyPatch
 def test_a_sink_that_does_not_load_says_why(name: str, why: str) -> None:
     with pytest.raises(BrokenSinkError, match=why):
         load_sink(name)
+
+
+def lay_and_find(monkeypatch: pytest.MonkeyPatch, site: Path, *distributions_: str) -> None:
+    """Have each of some distributions bring a sink "theirs", and nobody else any."""
+    for name in distributions_:
+        lay(site, {"theirs": "Sink"}, distribution=name)
+    points = [point for each in distributions(path=[str(site)]) for point in each.entry_points]
+    monkeypatch.setattr(sink_module, "entry_points", lambda group: points)
+    monkeypatch.syspath_prepend(str(site))
+
+
+@pytest.mark.parametrize("whose", [("domstat", "aaa", "zzz"), ("zzz", "domstat", "aaa")])
+def test_a_name_that_ships_is_nobody_elses(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, whose: tuple[str, ...]
+) -> None:
+    lay_and_find(monkeypatch, tmp_path, *whose)
+    assert is_shipped(find_sinks()["theirs"])
+    assert [is_shipped(point) for point in find_all_sinks()["theirs"]] == [True, False, False]
+    assert load_sink("theirs").__module__ == "domstat_module"
+
+
+def test_of_two_strangers_with_one_name_none_is_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lay_and_find(monkeypatch, tmp_path, "aaa", "zzz")
+    assert list(find_sinks()) == ["theirs"]
+    with pytest.raises(
+        BrokenSinkError, match=r'several sinks "theirs" \(of (aaa, zzz|zzz, aaa)\); uninstall all but one'
+    ):
+        load_sink("theirs")
+
+
+@pytest.mark.parametrize("code", ["sys.exit(1)", "raise RuntimeError('two\\nlines')"])
+def test_whatever_a_module_does_while_it_is_imported_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    lay(tmp_path, {}, code, distribution="rude")
+    points = [EntryPoint("rude", "rude_module:Sink", ENTRY_POINT_GROUP)]
+    monkeypatch.setattr(sink_module, "entry_points", lambda group: points)
+    with pytest.raises(BrokenSinkError, match="cannot be loaded") as caught:
+        load_sink("rude")
+    assert str(caught.value).isprintable()
+
+
+def test_what_a_module_prints_while_it_is_imported_is_not_on_standard_output(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    lay(tmp_path, {}, "print('hello')", distribution="loud")
+    points = [EntryPoint("loud", "loud_module:Sink", ENTRY_POINT_GROUP)]
+    monkeypatch.setattr(sink_module, "entry_points", lambda group: points)
+    load_sink("loud")
+    assert capsys.readouterr() == ("", "hello\n")
 
 
 def test_errors_tell_the_agent_what_to_do() -> None:

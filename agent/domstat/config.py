@@ -9,8 +9,10 @@ is that text.
 from __future__ import annotations
 
 import os
+import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -307,8 +309,9 @@ def _resolve_sinks(raw: list[Any], problems: list[Problem]) -> Iterator[SinkConf
 def _try_sink(sink: type[Sink], settings: Struct, key: str) -> Iterator[Problem]:
     """Make the sink, which by its contract touches nothing yet, and see whether it refuses its settings."""
     try:
-        sink(settings)
-    except Exception as error:  # noqa: BLE001 - whatever a stranger's constructor raises
+        with redirect_stdout(sys.stderr):  # what it prints must not come between what is piped
+            sink(settings)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a stranger's constructor raises
         yield Problem(key, f"the sink refuses its settings: {error!r}")
 
 

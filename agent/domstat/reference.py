@@ -22,6 +22,7 @@ from domstat.config import (
 )
 from domstat.settings import Duration, Size
 from domstat.sink import BrokenSinkError, find_sinks, load_sink
+from domstat.text import printable
 
 _HEAD = """\
 # domstat's configuration: every setting with its default and its reason.
@@ -72,15 +73,21 @@ def render() -> str:
 
 def _sink(name: str) -> str:
     try:
-        settings = load_sink(name).Settings
+        return _sink_table(name, load_sink(name).Settings)
     except BrokenSinkError as error:
-        return "\n".join([*_comment(str(error)), ""])
+        why = str(error)
+    except Exception as error:  # noqa: BLE001 - whatever may be wrong with a stranger's struct
+        why = f'the settings of the sink "{name}" cannot be described: {printable(str(error))}'
+    return "\n".join([*_comment(why), ""])
+
+
+def _sink_table(name: str, settings: type[Struct]) -> str:
     is_default = name == _DEFAULT_SINK[0]
     mark = "" if is_default else "# "
     lines = _comment(textwrap.dedent(settings.__doc__ or "").strip())
-    lines += [f"{mark}[[sinks]]", f"{mark}type = {_toml(name)}"]
+    lines += [f"{mark}[[sinks]]", f"{mark}type = {toml(name)}"]
     if is_default:
-        lines.append(f"name = {_toml(_DEFAULT_SINK[1])}")
+        lines.append(f"name = {toml(_DEFAULT_SINK[1])}")
     required = [field.encode_name for field in msgspec.structs.fields(settings) if _is_required(field)]
     lines += _settings(settings, only=required)
     lines += _settings(SinkCommon, skip=("type", "name") if is_default else ("type",), examples={"name": name})
@@ -99,7 +106,7 @@ def _table(
 def _examples(head: str, struct: type[Struct], name: str) -> str:
     """Write the table of a setting whose keys are the user's own, with its example."""
     (example,) = (example for meta in _metas(_hints(struct)[name]) for example in meta.examples or ())
-    lines = (line for key, value in example.items() for line in ("", "# For example.", f"# {key} = {_toml(value)}"))
+    lines = (line for key, value in example.items() for line in ("", "# For example.", f"# {key} = {toml(value)}"))
     return "\n".join([*_comment(_reason_of(struct, name)), head, *lines, ""])
 
 
@@ -130,7 +137,7 @@ def _settings(
         if only is None:  # what is required stands directly below its table's head
             yield ""
         yield from _comment(_reason(type_))
-        yield f"# {name} = {_toml(value)}"
+        yield f"# {name} = {toml(value)}"
 
 
 def _hints(struct: type[Struct]) -> dict[str, Any]:
@@ -189,14 +196,15 @@ def _metas(type_: Any) -> list[Meta]:
     return found + [meta for inner in typing.get_args(type_) if not isinstance(inner, Meta) for meta in _metas(inner)]
 
 
-def _toml(value: Any) -> str:
+def toml(value: Any) -> str:
+    """Write a value as it stands in a configuration."""
     match value:
         case Duration() | Size():
             return f'"{value}"'
         case Struct() | dict():
             pairs = msgspec.structs.asdict(value) if isinstance(value, Struct) else value
-            return "{ " + ", ".join(f"{name} = {_toml(item)}" for name, item in pairs.items()) + " }"
+            return "{ " + ", ".join(f"{name} = {toml(item)}" for name, item in pairs.items()) + " }"
         case tuple() | list():
-            return "[" + ", ".join(map(_toml, value)) + "]"
+            return "[" + ", ".join(map(toml, value)) + "]"
         case _:  # what is left is written in TOML as it is in JSON
             return msgspec.json.encode(value).decode()

@@ -153,7 +153,7 @@ def _decode_text(type_: type, raw: Any) -> Any:
         if not isinstance(raw, str):
             raise ValueError(type_.allowed)  # noqa: TRY004 - msgspec's way
         return type_.parse(raw)
-    raise NotImplementedError(type_)
+    raise ValueError(f"{type_.__name__}, which no setting can be: let it be str, int, float, bool, Duration or Size")
 
 
 def _check(raw: Any, type_: Any, key: str) -> typing.Iterator[Problem]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -65,5 +66,8 @@ class StateLock:
     def let_go(self) -> None:
         """Let the next agent have it."""
         if self._file is not None:
+            with suppress(OSError):
+                # Closed alone it would stay held for as long as anybody lives whom a sink forked meanwhile.
+                fcntl.flock(self._file, fcntl.LOCK_UN)
             self._file.close()
             self._file = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -10,12 +11,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import StringIO
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TextIO, TypeAlias
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from domstat import jsonlines
-from domstat.model import Batch
+from domstat.model import Batch, Figures, Record
 from domstat.sink import Fatal, Finished, Retry, SinkContext
 from domstat_sinks.escape import UNSAFE
 from domstat_sinks.lines import is_account
@@ -52,13 +54,14 @@ class StdoutSink:
 
     def open(self, context: SinkContext) -> None:
         """Choose the form. Raises Fatal if there is no standard output."""
-        stdout: TextIO | None = sys.stdout
+        # The agent leads sys.stdout to standard error, for whoever prints; this is the one sink that it is there for.
+        stdout: TextIO | None = sys.__stdout__ if sys.stdout is sys.stderr else sys.stdout
         if stdout is None:
             raise Fatal("there is no standard output")
         self._stdout = stdout
         form = self._format if self._format != "auto" else "table" if stdout.isatty() else "json"
         if form == "json":
-            self._encode = _encode_json
+            self._encode = _json_encoder(context)
         elif form == "influx":
             self._encode = _influx_encoder(context)
         elif stdout.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}:
@@ -75,6 +78,8 @@ class StdoutSink:
             elif self._stdout is not None and self._encode is not None:
                 self._stdout.buffer.write(self._encode(batches))
                 self._stdout.buffer.flush()
+            else:
+                raise Retry("the sink is not open")
 
     def close(self) -> None:
         """Leave the last table on the screen."""
@@ -129,12 +134,33 @@ class _Screen:
         self._live.stop()
 
 
-def _encode_json(batches: Sequence[Batch]) -> bytes:
-    """Write JSON lines in which nothing acts on a terminal: such characters are escaped, to JSON the same text."""
-    lines = b"".join([jsonlines.encode(batch.records) for batch in batches])
-    if lines.isascii() and b"\x7f" not in lines:
-        return lines
-    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", lines.decode()).encode()
+def _json_encoder(context: SinkContext) -> _Encode:
+    """Write JSON lines in which nothing acts on a terminal: such characters are escaped, to JSON the same text.
+
+    What is no number is left out and reported: JSON has none, and null is not what was read.
+    """
+
+    def encode(batches: Sequence[Batch]) -> bytes:
+        lines = b"".join([jsonlines.encode(batch.records) for batch in batches])
+        if lines.count(b":null") > lines.count(b'"partial":null'):  # or a name looks like that, which costs some time
+            whole = [_without_no_numbers(record, context) for batch in batches for record in batch.records]
+            lines = jsonlines.encode(whole)
+        if lines.isascii() and b"\x7f" not in lines:
+            return lines
+        return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", lines.decode()).encode()
+
+    return encode
+
+
+def _without_no_numbers(record: Record, context: SinkContext) -> Record:
+    """Leave out, and report, what is no number; rates and derived values that were taken from it go too."""
+    parts: list[dict[str, Any]] = []
+    for part in (record.params, record.rates, record.derived):
+        bad = {key for key, value in part.items() if isinstance(value, float) and not math.isfinite(value)}
+        for key in bad:
+            context.reject_part(record, f"{key}: {part[key]} is no number")
+        parts.append({key: value for key, value in part.items() if key not in bad})
+    return replace(record, figures=Figures(*parts))
 
 
 def _influx_encoder(context: SinkContext) -> _Encode:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import dashboards
+import panels
 from domstat.catalog import DERIVED, FIELDS
 from domstat_lab.errors import LabError
 from domstat_lab.servers import program
@@ -53,5 +53,5 @@ def test_rules_and_dashboards_ask_for_what_the_sink_shows() -> None:
     for pattern in patterns:
         assert any(re.fullmatch(pattern, name) for name in shown), pattern
         rules = rules.replace(pattern, "")
-    asked = [rules, *(panel.prometheus for dashboard in dashboards.DASHBOARDS for panel in dashboard.panels)]
+    asked = [rules, *(panel.prometheus for dashboard in panels.DASHBOARDS for panel in dashboard.panels)]
     assert {name for text in asked for name in re.findall(r"\bdomstat_\w+", text)} - shown == set()

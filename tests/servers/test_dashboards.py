@@ -10,12 +10,13 @@ import pytest
 from msgspec.structs import replace
 
 import dashboards
-from dashboards import DASHBOARDS, STORES, Dashboard, Panel, Store
+from dashboards import STORES, Store
 from domstat.deliver.account import COLLECT as DELIVERY
 from domstat.model import Batch, Figures, Kind, Record, Value
 from domstat.reporting import COLLECT as CAPACITY
 from domstat_lab import processes
 from domstat_lab.servers import InfluxDB
+from panels import DASHBOARDS, Dashboard, Panel
 from records import HOST, batch, one_of_each, other_record
 from told import Told
 
@@ -34,9 +35,7 @@ def delivery(time_ms: int) -> Record:
     figures: dict[str, Value] = {
         f"agent.sink.{what}[influx]": 1 for what in ("lag.time", "pending", "rejected", "good", "dropped.size")
     }
-    return other_record(
-        Kind.AGENT, collect=DELIVERY, time_ms=time_ms, params=figures | {"agent.journal.bytes": 1}
-    )
+    return other_record(Kind.AGENT, collect=DELIVERY, time_ms=time_ms, params=figures | {"agent.journal.bytes": 1})
 
 
 def capacity(time_ms: int) -> Record:

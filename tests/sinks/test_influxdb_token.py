@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from domstat_sinks.influxdb.settings import InfluxdbSettings
-from domstat_sinks.influxdb.token import TOKEN_BYTES_MAX, Authorization, TokenError, read_authorization
+from domstat_sinks.influxdb.token import Authorization, read_authorization
+from domstat_sinks.token import TOKEN_BYTES_MAX, TokenError
 
 
 @pytest.fixture

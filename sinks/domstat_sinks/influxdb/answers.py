@@ -105,14 +105,19 @@ Meaning: TypeAlias = Stored | TooLarge | Refused | Later | Denied
 
 def meaning_of(answer: Answer, now_s: float) -> Meaning:
     """Say what *answer* means; *now_s* (Unix time) is for a Retry-After that names a date, where no Date is given."""
+    return usual_meaning_of(answer, now_s) or _BY_STATUS.get(answer.status, _of_the_unexpected)(answer)
+
+
+def usual_meaning_of(answer: Answer, now_s: float) -> Meaning | None:
+    """Say what *answer* means if any server, of whatever protocol, would mean that by its status."""
     if 200 <= answer.status < 300:
         return _of_success(answer)
     if 300 <= answer.status < 400:
         where = printable(answer.headers.get("location", "nowhere"), WORDS_MAX)
         return Later(f"the server sends us elsewhere, which is not followed: set url to {where}", MENDED_AFTER_S)
     if answer.status >= 500 or answer.status in {408, 425, 429}:
-        return Later(f"the server answers {answer.status}: {_words(answer)}", _retry_after(answer, now_s))
-    return _BY_STATUS.get(answer.status, _of_the_unexpected)(answer)
+        return Later(f"the server answers {answer.status}: {words_of(answer)}", retry_after(answer, now_s))
+    return None
 
 
 def _of_success(answer: Answer) -> Meaning:
@@ -122,11 +127,11 @@ def _of_success(answer: Answer) -> Meaning:
 
 
 def _of_refusal(answer: Answer) -> Meaning:
-    text = _message(answer)
+    text = message_of(answer)
     named = _named(answer)
     dropped = _DROPPED.search(text)
     return Refused(
-        message=_cut(_DROPPED.sub("", text)),
+        message=cut(_DROPPED.sub("", text)),
         certain=bool(named) or any(words in text for words in _OF_POINTS),
         dropped=int(dropped[1]) if dropped else None,
         named=named,
@@ -134,24 +139,25 @@ def _of_refusal(answer: Answer) -> Meaning:
 
 
 def _of_the_unexpected(answer: Answer) -> Meaning:
-    return Later(f"the server answers {answer.status}, which no InfluxDB should: {_words(answer)}", MENDED_AFTER_S)
+    return Later(f"the server answers {answer.status}, which no InfluxDB should: {words_of(answer)}", MENDED_AFTER_S)
 
 
 _BY_STATUS: dict[int, Callable[[Answer], Meaning]] = {
     400: _of_refusal,
-    401: lambda answer: Denied(f"the server refuses the token: {_words(answer)}"),
-    403: lambda answer: Denied(f"the server forbids to write with this token: {_words(answer)}"),
-    404: lambda answer: Later(f"the server finds no such bucket: create it ({_words(answer)})", MENDED_AFTER_S),
+    401: lambda answer: Denied(f"the server refuses the token: {words_of(answer)}"),
+    403: lambda answer: Denied(f"the server forbids to write with this token: {words_of(answer)}"),
+    404: lambda answer: Later(f"the server finds no such bucket: create it ({words_of(answer)})", MENDED_AFTER_S),
     413: lambda _: TooLarge(),
     422: _of_refusal,
 }
 
 
-def _words(answer: Answer) -> str:
-    return _cut(_message(answer))
+def words_of(answer: Answer) -> str:
+    """Return the server's own words, short."""
+    return cut(message_of(answer))
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
     """Shorten a message in its middle: servers quote lines there, and say at the end what is wrong with them."""
     text = " ".join(text.split())
     if len(text) > WORDS_MAX:
@@ -159,7 +165,7 @@ def _cut(text: str) -> str:
     return printable(text, WORDS_MAX)
 
 
-def _message(answer: Answer) -> str:
+def message_of(answer: Answer) -> str:
     """Return the server's own words: from JSON, else from a header, else the text itself, else HTTP's."""
     said = _json(answer)
     for key in ("message", "error"):
@@ -187,11 +193,11 @@ def _named(answer: Answer) -> dict[int, str]:
     named = {}
     for entry in entries:
         if isinstance(entry, dict) and isinstance(entry.get("line_number"), int) and entry["line_number"] >= 1:
-            named[entry["line_number"] - 1] = _cut(str(entry.get("error_message", "")) or "no reason is given")
+            named[entry["line_number"] - 1] = cut(str(entry.get("error_message", "")) or "no reason is given")
     return named
 
 
-def _retry_after(answer: Answer, now_s: float) -> float | None:
+def retry_after(answer: Answer, now_s: float) -> float | None:
     """Read Retry-After, seconds or a date; a date is taken against the server's own clock where it shows that."""
     value = answer.headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value, re.ASCII):

@@ -3,7 +3,8 @@
 Every line ends in a request that was stored or in one that was refused for it alone. Lines that are sent again are the
 same points, which replace themselves, so it does not matter whether a server stores the good lines of a refused
 request (InfluxDB 1 and 3) or none (2). Lines of one measurement are kept together: refusals come in measurements (a
-field's type), and a request of nothing but refused lines is known by its count and not looked into.
+field's type), and a request of nothing but refused lines is known by its count and not looked into. A sink of another
+protocol says in its own :class:`Manner` how that is there.
 
 A refusal that may be about the request rather than about its lines (see :mod:`.answers`) is believed of a line only if
 the server stores other lines, before and after.
@@ -13,7 +14,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+from msgspec import Struct
 
 from domstat_sinks.influxdb.answers import Refused, Stored, TooLarge
 
@@ -31,6 +34,14 @@ Outcome: TypeAlias = Stored | TooLarge | Refused
 Send: TypeAlias = Callable[[Sequence[bytes]], Outcome]
 
 
+class Manner(Struct, frozen=True):
+    """How a server refuses: lines with one *kinship* together, if any; all of a part where *refuses_all* can tell."""
+
+    refuses_all: Callable[[Sequence[bytes], TooLarge | Refused], bool]
+    kinship: Callable[[bytes], Any] | None = None
+    requests_max: int = REQUESTS_MAX
+
+
 class RefusesEverything(Exception):
     """The server stores nothing, in words that need not be about lines: nothing can be said of them."""
 
@@ -42,8 +53,9 @@ class Search:
     about lines.
     """
 
-    def __init__(self, lines: Sequence[bytes], send: Send, control: bytes | None) -> None:
+    def __init__(self, lines: Sequence[bytes], send: Send, control: bytes | None, manner: Manner | None = None) -> None:
         self._lines = lines
+        self._manner = manner or _LINE_PROTOCOL
         self._send = send
         self._control = control
         self._requests = 0
@@ -73,16 +85,20 @@ class Search:
         named = {part[n]: why for n, why in said.items() if n < len(part)}
         self.refused |= named
         rest = [number for number in part if number not in named]
-        if not named and (len(part) == 1 or _is_all_refused(answer, len(part))):
+        if not named and (len(part) == 1 or self._refuses_all(part, answer)):
             self._refuse(part, answer)
-        elif self._requests >= REQUESTS_MAX:
+        elif self._requests >= self._manner.requests_max:
             self._refuse(rest, answer)
         elif named:
             self._try(rest)
         else:
-            rest.sort(key=lambda number: self._lines[number].partition(b",")[0])  # by measurement
+            if (kinship := self._manner.kinship) is not None:
+                rest.sort(key=lambda number: kinship(self._lines[number]))
             self._try(rest[: len(rest) // 2])
             self._try(rest[len(rest) // 2 :])
+
+    def _refuses_all(self, part: list[int], answer: TooLarge | Refused) -> bool:
+        return self._manner.refuses_all([self._lines[number] for number in part], answer)
 
     def _refuse(self, part: list[int], answer: TooLarge | Refused) -> None:
         reason = answer.message if isinstance(answer, Refused) else "it is larger than the server takes"
@@ -119,5 +135,9 @@ class Search:
             raise RefusesEverything(doubt)
 
 
-def _is_all_refused(answer: TooLarge | Refused, count: int) -> bool:
-    return isinstance(answer, Refused) and answer.dropped == count
+def _counts_all(lines: Sequence[bytes], answer: TooLarge | Refused) -> bool:
+    return isinstance(answer, Refused) and answer.dropped == len(lines)
+
+
+_LINE_PROTOCOL = Manner(_counts_all, kinship=lambda line: line.partition(b",")[0])
+"""By measurement."""

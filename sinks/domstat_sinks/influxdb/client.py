@@ -7,19 +7,17 @@ its gzip (level 9, five times the time for a third less) or its reading of answe
 from __future__ import annotations
 
 import contextlib
-import ssl
 import time
 from typing import Any
 
-import urllib3
 from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.service.write_service import WriteService
 from isal import isal_zlib
 
 from domstat_sinks.influxdb.answers import Answer, Denied, Later, Meaning, meaning_of
-from domstat_sinks.influxdb.settings import InfluxdbSettings, compresses
+from domstat_sinks.influxdb.settings import InfluxdbSettings, compresses, is_encrypted
 from domstat_sinks.influxdb.token import Authorization
-from domstat_sinks.influxdb.transport import BoundedPool, NotStored, Unreachable, has_unreadable_header
+from domstat_sinks.influxdb.transport import BoundedPool, NotStored, Unreachable, has_unreadable_header, tls_of
 
 GZIP_LEVEL = 1
 _GZIP = 31
@@ -37,7 +35,7 @@ class Client:
             settings.url.rstrip("/"),
             org=settings.org,
             verify_ssl=settings.verify,
-            ssl_context=_tls(settings) if settings.url.startswith("https:") else None,
+            ssl_context=tls_of(settings.ca_file, verify=settings.verify) if is_encrypted(settings.url) else None,
             proxy=settings.proxy,
             retries=False,
         )
@@ -45,8 +43,6 @@ class Client:
         self._pool = BoundedPool(rest.pool_manager, settings.timeout)
         rest.pool_manager = self._pool
         self._service: Any = WriteService(self._client.api_client)  # type: ignore[no-untyped-call]  # the client's
-        if not settings.verify:
-            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # said once, when the sink opens
         if authorization is not None:
             self.authorize(authorization)
 
@@ -84,12 +80,3 @@ class Client:
         if isinstance(meaning, Denied):
             return Denied(f"{self._settings.url}: {meaning.message}")
         return meaning
-
-
-def _tls(settings: InfluxdbSettings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=settings.ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if not settings.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias
 
 from msgspec import Struct
 
 from domstat.model import Batch, Record
-from domstat.sink import Fatal, Reject, Retry, SinkContext
+from domstat.sink import Reject, Retry, SinkContext
 from domstat.text import printable
-from domstat_sinks.influxdb.answers import MENDED_AFTER_S, Denied, Later, Refused, Stored, TooLarge
+from domstat_sinks.influxdb.answers import MENDED_AFTER_S, Refused, Stored, TooLarge
 from domstat_sinks.influxdb.bisection import Outcome, RefusesEverything, Search
-from domstat_sinks.influxdb.settings import InfluxdbSettings, is_encrypted, is_loopback
-from domstat_sinks.influxdb.token import Authorization, TokenError, read_authorization
+from domstat_sinks.influxdb.sender import Sender
+from domstat_sinks.influxdb.settings import InfluxdbSettings
 from domstat_sinks.lineprotocol import Encoder
-
-if TYPE_CHECKING:
-    from domstat_sinks.influxdb.client import Client
 
 BODY_BYTES_MAX = 2 << 20
 """Bytes of text in one request: some 6,000 lines, of the 5,000 to 10,000 that InfluxDB is quickest with; compressed,
@@ -60,26 +57,18 @@ class InfluxdbSink:
         self._settings = settings
         self._encoder = Encoder(settings.labels)
         self._body_bytes_max = BODY_BYTES_MAX
-        self._authorization: Authorization | None = None
-        self._client: Client | None = None
+        self._sender: Sender | None = None
         self._context: SinkContext | None = None
         self._control: bytes | None = None
         """A line that the server has stored; see :class:`.bisection.Search`."""
-        self._is_denied = False
 
     def open(self, context: SinkContext) -> None:
         """Read the token and the certificates; the server is met with the first write. Raises Fatal."""
         from domstat_sinks.influxdb.client import Client  # a dozen MiB, and nobody else needs them
 
+        settings = self._settings
         self._context = context
-        try:
-            self._authorization = read_authorization(self._settings)
-            self._client = Client(self._settings, self._authorization)
-        except TokenError as error:
-            raise Fatal(str(error)) from None
-        except OSError as error:  # of which ssl.SSLError is one
-            raise Fatal(f"ca_file {self._settings.ca_file} cannot be used: {error.strerror or error}") from error
-        self._warn(context)
+        self._sender = Sender(settings, lambda authorization: Client(settings, authorization), context.log)
 
     def write(self, batches: Sequence[Batch]) -> None:
         """Store *batches* in as many requests as it takes. Raises Retry or Reject."""
@@ -97,9 +86,9 @@ class InfluxdbSink:
 
     def close(self) -> None:
         """Close the connections."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        if self._sender is not None:
+            self._sender.close()
+            self._sender = None
 
     def _store(self, texts: dict[int, bytes]) -> list[_Refusal]:
         """Send *texts*, lines by the number of their record, and return what of them is refused."""
@@ -128,39 +117,9 @@ class InfluxdbSink:
 
     def _send(self, texts: Iterable[bytes]) -> Outcome:
         """Send one request. Raises Retry for every answer that is not about the lines."""
-        if self._client is None:
+        if self._sender is None:
             raise Retry("the sink is not open")
-        body = b"".join(texts)
-        meaning = self._client.send(body)
-        if isinstance(meaning, Denied) and self._has_new_token():
-            meaning = self._client.send(body)
-        if isinstance(meaning, Denied):
-            self._say_denied(meaning.message)
-            raise Retry(meaning.message, MENDED_AFTER_S)
-        if isinstance(meaning, Later):
-            raise Retry(meaning.message, meaning.after)
-        self._is_denied = False
-        return meaning
-
-    def _has_new_token(self) -> bool:
-        """Read the token again, and use it if it has changed."""
-        try:
-            authorization = read_authorization(self._settings)
-        except TokenError as error:
-            self._say_denied(str(error))  # most likely it is being replaced just now
-            return False
-        if authorization is None or authorization == self._authorization or self._client is None:
-            return False
-        self._authorization = authorization
-        self._client.authorize(authorization)
-        return True
-
-    def _say_denied(self, message: str) -> None:
-        """Log once that the token is not taken; the agent goes on trying."""
-        if self._context is not None and not self._is_denied:
-            hint = "put a token that may write to the bucket into its file: it is read again"
-            self._context.log.error("token_refused", error=message, hint=hint)
-        self._is_denied = True
+        return self._sender.send(b"".join(texts))
 
     def _take_less(self, failed_bytes: int) -> None:
         """Send no more in one request than half of what was too large."""
@@ -178,14 +137,6 @@ class InfluxdbSink:
                     self._context.reject_part(record, str(refusal))
         if rejected:
             raise Reject(rejected)
-
-    def _warn(self, context: SinkContext) -> None:
-        """Say what is allowed but unwise."""
-        url = self._settings.url
-        if self._authorization is not None and not is_encrypted(url) and not is_loopback(url):
-            context.log.warning("token_unencrypted", url=url, hint="whoever is on the way can read it: use https")
-        if is_encrypted(url) and not self._settings.verify:
-            context.log.warning("server_unverified", url=url, hint="anybody can pretend to be it: set ca_file instead")
 
 
 def _packed(texts: Sequence[bytes], bytes_max: int) -> Iterator[dict[int, bytes]]:

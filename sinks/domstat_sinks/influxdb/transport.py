@@ -147,6 +147,24 @@ class BoundedPool:
         return why(error)
 
 
+def open_pool(timeout_s: float, tls: ssl.SSLContext, proxy: str | None = None) -> BoundedPool:
+    """Make a pool of connections to any server, through *proxy* if one is given."""
+    if proxy is None:
+        return BoundedPool(urllib3.PoolManager(ssl_context=tls), timeout_s)
+    return BoundedPool(urllib3.ProxyManager(proxy, ssl_context=tls), timeout_s)
+
+
+def tls_of(ca_file: str | None, *, verify: bool) -> ssl.SSLContext:
+    """Say what is asked of a server's certificate. Raises OSError for a *ca_file* that cannot be used."""
+    context = ssl.create_default_context(cafile=ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # said once, when the sink opens
+    return context
+
+
 def is_success(status: int) -> bool:
     """Whether an answer of that status says that everything went well."""
     return 200 <= status < 300

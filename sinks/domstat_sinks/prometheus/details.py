@@ -11,12 +11,22 @@ What people call a guest is theirs to name: such labels begin with ``label_``, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from domstat.model import Kind
-from domstat_sinks.prometheus.names import DEVICE_INFO, GUEST_INFO, POOL_INFO, Family, apart, label_name, label_value
+from domstat_sinks.prometheus.names import (
+    DEVICE_INFO,
+    GUEST_INFO,
+    POOL_INFO,
+    Family,
+    apart,
+    escaped,
+    label_name,
+    label_text,
+    label_value,
+)
 from domstat_sinks.prometheus.plan import LABELS_HERE
-from domstat_sinks.prometheus.store import About
+from domstat_sinks.prometheus.subjects import About
 
 LABELS_MAX = 64
 """Labels of one guest, one pool, one device: as many as a guest has at most."""
@@ -24,7 +34,7 @@ LABELS_MAX = 64
 DEVICES_MAX = 1_024
 """Devices of one guest that are described, several times what QEMU can plug."""
 
-_OWN = ("host", "uuid", "domain", "pool", "device")
+OWN_LABELS = ("host", "uuid", "domain", "pool", "device")
 """Labels that say whose a sample is."""
 
 _CALLED = {"device": "device_type"}
@@ -76,14 +86,19 @@ def _sample(family: Family, labels: bytes, more: bytes) -> bytes:
 
 
 def _pairs(texts: Mapping[str, str], prefix: str = "") -> bytes:
-    """Write *texts* as further labels, in an order that is always the same; empty ones are none."""
-    taken = set(_OWN)
-    written = b""
+    """Write *texts* as further labels."""
+    return b"".join(b',%s="%s"' % (name.encode(), escaped(text)) for name, text in further_labels(texts, prefix))
+
+
+def further_labels(
+    texts: Mapping[str, str], prefix: str = "", own: Iterable[str] = OWN_LABELS
+) -> Iterator[tuple[str, bytes]]:
+    """Name *texts* as labels beside those called *own*, in an order that is always the same; empty ones are none."""
+    taken = set(own)
     for key in sorted(texts)[:LABELS_MAX]:
         name = label_name(_CALLED.get(key, key), prefix)
         while name in taken:
             name = apart(name, key)
         taken.add(name)
         if texts[key]:
-            written += b',%s="%s"' % (name.encode(), label_value(texts[key]))
-    return written
+            yield name, label_text(texts[key])

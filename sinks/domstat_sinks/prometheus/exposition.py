@@ -21,7 +21,8 @@ from domstat.model import Domain, Figures, Kind, Record, Value
 from domstat_sinks.prometheus import plan
 from domstat_sinks.prometheus.details import Details
 from domstat_sinks.prometheus.names import EVENTS, GAP_TIME, GAPS, GUEST_PARTIAL, STREAM_TIME, Family
-from domstat_sinks.prometheus.store import About, Counts, Latest, Snapshot, Subject, subject_of
+from domstat_sinks.prometheus.store import Counts, Latest, Snapshot
+from domstat_sinks.prometheus.subjects import About, Subject, subject_of
 
 _PARTIAL = (GUEST_PARTIAL,)
 _STREAM_TIME = (STREAM_TIME,)

@@ -134,8 +134,8 @@ def label_name(text: str, prefix: str = "") -> str:
     return name if name[:1].isalpha() else "label_" + name
 
 
-def label_value(text: str) -> bytes:
-    """Write a label's value, as it stands between the quotes."""
+def label_text(text: str) -> bytes:
+    """Return a label's value as Prometheus keeps it: UTF-8, and not too long."""
     try:
         raw = text.encode()
     except UnicodeEncodeError:
@@ -144,7 +144,17 @@ def label_value(text: str) -> bytes:
     if len(raw) > LABEL_BYTES_MAX:
         ending = f"…{_hash(text)}".encode()
         raw = raw[: LABEL_BYTES_MAX - len(ending)].decode(errors="ignore").encode() + ending
+    return raw
+
+
+def escaped(raw: bytes) -> bytes:
+    """Write a label's value as it stands between the quotes of the text format."""
     return _SPECIAL.sub(_escape, raw) if _SPECIAL.search(raw) else raw
+
+
+def label_value(text: str) -> bytes:
+    """Write any text as a label's value between the quotes."""
+    return escaped(label_text(text))
 
 
 _SPECIAL = re.compile(rb'[\\"\n]')

@@ -14,11 +14,11 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
 
 from msgspec import Struct
 
 from domstat.model import Batch, Kind, Record, Value
+from domstat_sinks.prometheus.subjects import SURVEY, About, StreamName, Subject, subject_of
 
 INTERVALS_SHOWN = 3
 """Intervals without a tick after which a stream is stale: two may be late, or be left out by a busy host."""
@@ -28,9 +28,6 @@ FIRST_SHOWN = 3
 
 STREAMS_MAX = 4_096
 """Streams remembered, one or two a host; beyond it the longest silent one is forgotten."""
-
-SURVEY = "survey"
-"""The stream of looks that are no ticks, each one batch."""
 
 PARTS_MAX = 1_024
 """Batches of one tick: as many as the largest host is asked in, 16 of 16,384 guests at a time."""
@@ -43,26 +40,6 @@ ABOUTS_MIN = 1_024
 
 AGENT_SAYS_FOR_MS = 15 * 60_000
 """How long a figure that the agent gives of itself only now and then (its cost, every 5 minutes) is shown."""
-
-StreamName: TypeAlias = tuple[str, str]
-Subject: TypeAlias = tuple[Kind, str, str]
-"""Kind, host and what it is about: a guest's uuid, a pool's name, the agent's collect block."""
-
-
-def subject_of(record: Record) -> Subject:
-    """Return what *record* is about, the same in every tick and stream."""
-    if record.domain is not None:
-        return (record.kind, record.host, record.domain.uuid)
-    if record.pool is not None:
-        return (record.kind, record.host, record.pool.name)
-    return (record.kind, record.host, record.collect if record.kind is Kind.AGENT else "")
-
-
-class About(Struct, frozen=True, eq=False):
-    """What one stream said of a guest or a pool when it last did: its labels and its devices."""
-
-    labels: dict[str, str] | None
-    devices: dict[str, dict[str, str]] | None
 
 
 class Latest(Struct, frozen=True):

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from domstat.history import History, HistoryError, Recovered
-from domstat.model import Batch, Record
+from domstat.model import Batch, Kind, Record
 from domstat.mounts import network_file_system
 from domstat.settings import Retention, Size
 from domstat.sink import Fatal, Reject, Retry, SinkContext
@@ -185,16 +186,17 @@ class SqliteSink:
 
     def _write(self, to: writer.Writer, batches: Sequence[Batch]) -> None:
         """Store *batches*; if a value stands in the way, one by one."""
+        batches, rejected = _of_known_kinds(batches)
         try:
             to.write(batches)
         except _OF_A_VALUE:
-            rejected: list[tuple[Batch, Record, str]] = []
             for batch in batches:
                 try:
                     to.write([batch])
                 except _OF_A_VALUE as error:
                     rejected += [(batch, record, f"{type(error).__name__}: {error}") for record in batch.records]
-            raise Reject(rejected) from None
+        if rejected:
+            raise Reject(rejected)
 
     def close(self) -> None:
         """Close the file and let go of its lock."""
@@ -225,8 +227,26 @@ class SqliteSink:
         self._lock = lock
 
 
+_KINDS = frozenset(Kind)
+
 _OF_A_VALUE = (OverflowError, UnicodeEncodeError, struct.error, sqlite3.DataError)
 """What comes of values that are too large, or of text that is none; the same every time."""
+
+
+def _of_known_kinds(batches: Sequence[Batch]) -> tuple[Sequence[Batch], list[tuple[Batch, Record, str]]]:
+    """Take out the records of a kind that no reader of this version would know: they would be in all readers' way."""
+    strange = [
+        (batch, record, f"the history has no place for a record of the kind {str(record.kind)!r}")
+        for batch in batches
+        for record in batch.records
+        if record.kind not in _KINDS
+    ]
+    if not strange:
+        return batches, strange
+    return [
+        replace(batch, records=tuple([record for record in batch.records if record.kind in _KINDS]))
+        for batch in batches
+    ], strange
 
 
 def _refuse_network(path: Path) -> None:

@@ -1,0 +1,1 @@
+"""What every sink is asked, by theme; :class:`domstat.testing.SinkContract` is all of it."""
