@@ -28,7 +28,9 @@ What a sink may have besides:
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import redirect_stdout
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -37,8 +39,15 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from msgspec import Struct
 
 from domstat.model import Batch, Record
+from domstat.text import printable
 
 ENTRY_POINT_GROUP = "domstat.sinks"
+
+DISTRIBUTION = "domstat"
+"""Where the sinks that ship come from."""
+
+_FAULT_MAX = 500
+"""Characters that are shown of what a stranger's module raised."""
 
 
 class SinkError(Exception):
@@ -146,7 +155,20 @@ class BrokenSinkError(Exception):
 
 def find_sinks() -> dict[str, EntryPoint]:
     """Find every installed sink, shipped or not, by its type's name; loads none of them."""
-    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    return {name: points[0] for name, points in find_all_sinks().items()}
+
+
+def find_all_sinks() -> dict[str, list[EntryPoint]]:
+    """Find every installed sink by its type's name, all those of one name: the one that ships is first, and counts."""
+    found: dict[str, list[EntryPoint]] = {}
+    for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: not is_shipped(point)):
+        found.setdefault(point.name, []).append(point)
+    return found
+
+
+def is_shipped(point: EntryPoint) -> bool:
+    """Whether a sink comes with domstat itself: nobody else's takes its name away."""
+    return point.dist is not None and point.dist.name == DISTRIBUTION
 
 
 def load_sink(type_name: str) -> type[Sink]:
@@ -154,17 +176,22 @@ def load_sink(type_name: str) -> type[Sink]:
 
     Raises UnknownSinkError (saying which name is nearest) or BrokenSinkError (saying why it does not load).
     """
-    found = find_sinks()
-    point = found.get(type_name)
-    if point is None:
+    found = find_all_sinks()
+    if type_name not in found:
         near = get_close_matches(type_name, found, n=1)
         hint = f'; did you mean "{near[0]}"?' if near else ""
         there = ", ".join(sorted(found)) or "none"
         raise UnknownSinkError(f'no sink of type "{type_name}" is installed (there are: {there}){hint}')
+    point, *others = found[type_name]
+    if others and not is_shipped(point):
+        whose = ", ".join(str(each.dist.name if each.dist else each.value) for each in (point, *others))
+        raise BrokenSinkError(f'there are several sinks "{type_name}" (of {whose}); uninstall all but one')
     try:
-        loaded = point.load()
-    except Exception as error:  # whatever a stranger's module raises while it is imported
-        raise BrokenSinkError(f'the sink "{type_name}" ({point.value}) cannot be loaded: {error!r}') from error
+        with redirect_stdout(sys.stderr):  # what a module prints must not come between what is piped
+            loaded = point.load()
+    except (Exception, SystemExit) as error:  # whatever a stranger's module raises while it is imported
+        why = printable(repr(error), _FAULT_MAX)
+        raise BrokenSinkError(f'the sink "{type_name}" ({point.value}) cannot be loaded: {why}') from error
     missing = [name for name in ("Settings", "open", "write", "close") if not hasattr(loaded, name)]
     if missing:
         raise BrokenSinkError(f'the sink "{type_name}" ({point.value}) lacks {", ".join(missing)}')
