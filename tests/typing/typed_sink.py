@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, assert_type
 
+import pytest
 from msgspec import Meta, Struct
 
 from domstat.forms import Columns, Metadata, Point, Row, columns, describe, flat, identity, points, rows
 from domstat.model import Batch, Record, Value
 from domstat.settings import Duration, Size
 from domstat.sink import ClaimsFiles, Fatal, HasHealth, Reject, Retry, Sink, SinkContext
+from domstat.testing import Keeps, SinkContract, Store, Stored, subject
 
 
 class TypedSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,3 +76,26 @@ SINK: type[Sink] = TypedSink
 ONE: Sink = TypedSink(TypedSettings())
 CLAIMING: ClaimsFiles = TypedSink(TypedSettings())
 HEALTHY: HasHealth = TypedSink(TypedSettings())
+
+
+class TypedStore:
+    """What the suite is told of the sink's store."""
+
+    sink = TypedSink
+    settings: Mapping[str, Any] = {"path": "/tmp/x"}
+
+    def read(self) -> Iterable[Stored]:
+        yield Stored(host="h", kind="guest", subject=subject("uuid"), values={"cpu.time": 1})
+
+
+STORE: Store = TypedStore()
+
+
+class TestTypedSink(SinkContract):
+    """Held to the contract."""
+
+    keeps = Keeps(again=True, rates=False)
+
+    @pytest.fixture
+    def store(self) -> Store:
+        return TypedStore()
