@@ -12,7 +12,9 @@ import pytest
 from msgspec import Struct
 
 from domstat import sink as sink_module
+from domstat.config import SinkCommon
 from domstat.sink import (
+    COMMON_SETTINGS,
     ENTRY_POINT_GROUP,
     BrokenSinkError,
     ClaimsFiles,
@@ -172,3 +174,32 @@ def test_a_rejection_names_its_records_and_the_first_reason() -> None:
     assert (error.items[0].batch, error.items[0].record) == (one, record)
     assert str(error) == "2 records rejected, the first because too hot"
     assert str(Reject([])) == "0 records rejected"
+
+
+def test_a_sink_whose_settings_are_every_sinks_already_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Colliding(Good):
+        class Settings(Struct):
+            name: str = "mine"
+
+    monkeypatch.setattr(sys.modules["strangers_sinks"], "Good", Colliding)
+    with pytest.raises(BrokenSinkError, match="settings that every sink has already: name; rename them"):
+        load_sink("good")
+
+
+def test_the_agents_own_keys_are_those_of_the_configuration() -> None:
+    assert set(SinkCommon.__struct_fields__) == COMMON_SETTINGS
+
+
+def test_a_sink_that_does_not_load_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "faulty_sinks.py").write_text("x = 1\nraise RuntimeError('no')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sink_module, "entry_points", lambda group: [EntryPoint("faulty", "faulty_sinks:X", group)])
+    with pytest.raises(BrokenSinkError, match=r"RuntimeError\('no'\) \(.*faulty_sinks\.py, line 2\)"):
+        load_sink("faulty")
+
+
+def test_what_makes_no_sense_fails_in_the_sinks_own_call() -> None:
+    with pytest.raises(ValueError, match="soon"):
+        Retry("later", after="soon")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"is \(batch, record, reason\); found 'a'"):
+        Reject(["a"])  # type: ignore[list-item]

@@ -312,7 +312,8 @@ def _try_sink(sink: type[Sink], settings: Struct, key: str) -> Iterator[Problem]
         with redirect_stdout(sys.stderr):  # what it prints must not come between what is piped
             sink(settings)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a stranger's constructor raises
-        yield Problem(key, f"the sink refuses its settings: {error!r}")
+        why = str(error) if isinstance(error, ValueError) and str(error) else repr(error)
+        yield Problem(key, f"the sink refuses its settings: {why}")
 
 
 def _check_sinks(sinks: list[SinkConfig], state_dir: Path) -> Iterator[Problem]:

@@ -29,6 +29,7 @@ What a sink may have besides:
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stdout
 from difflib import get_close_matches
@@ -65,7 +66,7 @@ class Retry(SinkError):
 
     def __init__(self, message: str, after: float | None = None) -> None:
         super().__init__(message)
-        self.after = after
+        self.after = None if after is None else float(after)
 
 
 class Rejected(Struct, frozen=True):
@@ -80,9 +81,17 @@ class Reject(SinkError):
     """All but *items* was stored."""
 
     def __init__(self, items: Iterable[tuple[Batch, Record, str]]) -> None:
-        self.items = tuple(Rejected(*item) for item in items)
+        self.items = tuple(map(_rejected, items))
         first = f", the first because {self.items[0].reason}" if self.items else ""
         super().__init__(f"{len(self.items)} records rejected{first}")
+
+
+def _rejected(item: tuple[Batch, Record, str]) -> Rejected:
+    try:
+        batch, record, reason = item
+    except (TypeError, ValueError):
+        raise TypeError(f"what is rejected is (batch, record, reason); found {item!r:.100}") from None
+    return Rejected(batch, record, str(reason))
 
 
 class Fatal(SinkError):
@@ -145,6 +154,10 @@ class HasHealth(Protocol):
         """
 
 
+COMMON_SETTINGS = frozenset({"type", "name", "start", "batch", "linger"})
+"""Keys of a sink's table that are the agent's: no sink can have settings of these names."""
+
+
 class UnknownSinkError(LookupError):
     """There is no sink of that type."""
 
@@ -179,9 +192,9 @@ def load_sink(type_name: str) -> type[Sink]:
     found = find_all_sinks()
     if type_name not in found:
         near = get_close_matches(type_name, found, n=1)
-        hint = f'; did you mean "{near[0]}"?' if near else ""
+        hint = f'did you mean "{near[0]}"?' if near else f"install its distribution where this domstat is, {sys.prefix}"
         there = ", ".join(sorted(found)) or "none"
-        raise UnknownSinkError(f'no sink of type "{type_name}" is installed (there are: {there}){hint}')
+        raise UnknownSinkError(f'no sink of type "{type_name}" is installed (there are: {there}); {hint}')
     point, *others = found[type_name]
     if others and not is_shipped(point):
         whose = ", ".join(str(each.dist.name if each.dist else each.value) for each in (point, *others))
@@ -190,11 +203,22 @@ def load_sink(type_name: str) -> type[Sink]:
         with redirect_stdout(sys.stderr):  # what a module prints must not come between what is piped
             loaded = point.load()
     except (Exception, SystemExit) as error:  # whatever a stranger's module raises while it is imported
-        why = printable(repr(error), _FAULT_MAX)
+        why = printable(f"{error!r}{_place_of(error)}", _FAULT_MAX)
         raise BrokenSinkError(f'the sink "{type_name}" ({point.value}) cannot be loaded: {why}') from error
     missing = [name for name in ("Settings", "open", "write", "close") if not hasattr(loaded, name)]
     if missing:
         raise BrokenSinkError(f'the sink "{type_name}" ({point.value}) lacks {", ".join(missing)}')
     if not (isinstance(loaded.Settings, type) and issubclass(loaded.Settings, Struct)):
         raise BrokenSinkError(f'the sink "{type_name}" ({point.value}) has Settings that are no msgspec.Struct')
+    if taken := COMMON_SETTINGS.intersection(loaded.Settings.__struct_fields__):
+        names = ", ".join(sorted(taken))
+        raise BrokenSinkError(
+            f'the sink "{type_name}" ({point.value}) has settings that every sink has already: {names}; rename them'
+        )
     return loaded  # type: ignore[no-any-return]  # checked just above, as far as it can be
+
+
+def _place_of(error: BaseException) -> str:
+    """Say where in a stranger's module an error came about, as far as that is known."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""

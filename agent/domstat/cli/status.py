@@ -92,6 +92,9 @@ def _show(report: Report) -> None:
         console.print(line, markup=False, highlight=False)
 
 
+BUSY_S = 5.0
+"""A write that takes longer is shown: the sink may hang, and is called good until that is known."""
+
 _STREAM_COLUMNS = (
     "host",
     "block",
@@ -122,7 +125,7 @@ def _stream_row(stream: StreamAccount) -> Iterator[str]:
 
 def _sink_row(sink: SinkAccount, now_s: float) -> Iterator[str]:
     yield sink.name
-    yield sink.state
+    yield f"busy {span(sink.busy_s)}" if sink.busy_s > BUSY_S else sink.state
     yield f"{sink.lag_batches} ticks, {span(sink.lag_s)}" if sink.lag_batches else "0"
     yield size(sink.backlog_bytes)
     yield from map(str, (sink.written, sink.rejected, sum(sink.dropped.values())))

@@ -37,7 +37,9 @@ def show(
         return
     for line in _head(name, sink):
         typer.echo(printable(line, LINE_MAX))
-    show_rows(Answer(("setting", "type", "default", "help"), map(_row, settings)), shown, whole=frozenset({"setting"}))
+    show_rows(
+        Answer(("setting", "type", "default", "help"), map(_row, settings)), shown, whole=frozenset({"setting", "help"})
+    )
     common = ", ".join(SinkCommon.__struct_fields__)
     typer.echo(f"every sink has besides: {common}; see domstat config")
 
