@@ -318,3 +318,45 @@ def test_an_agent_that_is_back_before_its_next_tick_missed_nothing(held: Held, l
 def test_a_sleep_that_is_longer_than_the_interval_is_a_gap(held: Held, slept_s: float, gaps: int) -> None:
     held.line.note_suspend(slept_s, DUE_MS)
     assert held.gaps == [Gap(DUE_MS - round(slept_s * 1000), DUE_MS, "suspended")] * gaps
+
+
+# --- what watches it, and what takes its place
+
+
+def test_a_line_is_late_since_its_tick_began_or_since_the_next_should_have(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(log)
+    now_s = 1000.0
+    monkeypatch.setattr("domstat.line.time.monotonic", lambda: now_s)
+    held.run(GOOD)
+    assert (held.line.busy_since, held.line.late_s) == (None, -INTERVAL_S)
+    now_s += 25.0
+    assert held.line.late_s == 25.0 - INTERVAL_S
+    seen: list[float] = []
+
+    def look() -> None:
+        nonlocal now_s
+        now_s += 7.0
+        seen.append(held.line.late_s)
+
+    held.stub.meanwhile = look
+    held.run(GOOD)
+    assert seen == [7.0]
+
+
+def test_a_tick_that_is_ended_as_its_line_goes_is_said_to_be_lacking(log: Log) -> None:
+    held = Held(log)
+    held.run(ClosedError("the agent is stopping"))
+    assert held.gaps == [], "the agent that comes next says so"
+    held.line.is_retired = True
+    held.run(ClosedError("the agent is stopping"))
+    assert held.gaps == [Gap(DUE_MS + INTERVAL_MS, DUE_MS + 2 * INTERVAL_MS, "agent-stopped")]
+
+
+def test_another_interval_counts_from_the_next_tick_on(log: Log) -> None:
+    held = Held(log)
+    held.line.retime(20.0, 8.0)
+    held.run(GOOD)
+    assert held.stub.asked[-1][0] == 8.0
+    assert held.line.interval_s == 20.0

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -404,10 +404,10 @@ def test_a_step_too_small_to_be_told_stops_no_job_either(schedule: Schedule, mac
 def test_after_a_step_back_the_next_tick_comes_when_it_would_have(schedule: Schedule, machine: Machine) -> None:
     schedule.add("hourly", HOUR_S, lambda _due: None)
     schedule.start()
-    planned = schedule._jobs[0].next_run_time.timestamp()
+    planned = next(iter(schedule._jobs.values())).next_run_time.timestamp()
     machine.set_s = -3 * HOUR_S
     schedule._look()
-    assert schedule._jobs[0].next_run_time.timestamp() == planned - 3 * HOUR_S
+    assert next(iter(schedule._jobs.values())).next_run_time.timestamp() == planned - 3 * HOUR_S
 
 
 def test_what_a_sleeping_machine_missed_is_one_tick_and_runs_at_once(
@@ -535,6 +535,99 @@ def test_a_step_of_the_clock_costs_at_most_one_tick_and_no_memory(
     assert rss_kib(process.process.pid) - before_kib < 512
 
 
+# --- changed while it runs -------------------------------------------------------------------------------------------
+
+
+def test_a_job_that_is_added_later_runs_beside_those_that_are_there(schedule: Schedule) -> None:
+    first: list[int] = []
+    second: list[int] = []
+    schedule.add("first", 0.05, first.append)
+    schedule.start()
+    assert eventually(lambda: len(first) >= 2)
+    schedule.add("second", 0.05, second.append)
+    assert eventually(lambda: len(second) >= 2)
+    assert sorted(set(first)) == first
+
+
+def test_a_job_that_is_removed_comes_to_its_end_and_its_thread_too(schedule: Schedule, told: Told) -> None:
+    begun, let_go, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def hang(_due_ms: int) -> None:
+        begun.set()
+        let_go.wait()
+        ended.set()
+
+    schedule.add("h/default", 0.05, hang)
+    schedule.start()
+    assert begun.wait(60)
+    schedule.remove("h/default")
+    let_go.set()
+    assert ended.wait(60)
+    assert eventually(lambda: "tick h/default" not in {thread.name for thread in threading.enumerate()})
+
+
+def test_what_is_not_there_is_removed_without_a_word(schedule: Schedule) -> None:
+    schedule.remove("nobody")
+    schedule.add("wanted", 1.0, lambda _due_ms: None)
+    schedule.remove("wanted")
+    schedule.start()
+    schedule.remove("nobody")
+    assert schedule._jobs == {}
+
+
+def test_one_job_gives_its_place_to_another_and_every_tick_is_run_once(schedule: Schedule) -> None:
+    every_ms, ticks = 20, []
+
+    def tick(who: int) -> Callable[[int], None]:
+        return lambda due_ms: ticks.append((due_ms, who))
+
+    schedule.add("h/default", every_ms / 1000, tick(0))
+    schedule.start()
+    for who in range(1, 30):
+        seen = len(ticks)
+        assert eventually(lambda: len(ticks) > seen)  # noqa: B023 - it is called before the next round
+        schedule.add("h/default", every_ms / 1000, tick(who))
+    assert eventually(lambda: ticks[-1][1] == 29)
+    schedule.stop()
+    dues = [due_ms for due_ms, _ in ticks]
+    assert dues == sorted(set(dues)), "none twice"
+    assert [who for _, who in ticks] == sorted(who for _, who in ticks)
+
+
+def test_what_is_due_just_as_a_job_gives_its_place_is_run_by_the_one_or_the_other(schedule: Schedule) -> None:
+    """As it is in the moment in which the schedule's thread has not seen yet that it is due."""
+    old: list[int] = []
+    new: list[int] = []
+    schedule.add("h/default", 3600.0, old.append)
+    schedule.start()
+    job = schedule._jobs["h/default"]
+    due = from_us(to_us(datetime.now(UTC)) // 1_000_000 * 1_000_000)
+    with schedule._scheduler._jobstores_lock:
+        job.modify(next_run_time=due)
+        schedule.add("h/default", 7200.0, new.append)
+        assert job.next_run_time == due
+    assert eventually(lambda: bool(new or old))
+    assert old + new == [to_us(due) // 1000]
+
+
+def test_ticks_of_the_new_job_are_skipped_while_the_old_one_still_runs(schedule: Schedule, told: Told) -> None:
+    begun, let_go = threading.Event(), threading.Event()
+    new: list[int] = []
+
+    def hang(_due_ms: int) -> None:
+        begun.set()
+        let_go.wait()
+
+    schedule.add("h/default", 0.05, hang)
+    schedule.start()
+    assert begun.wait(60)
+    schedule.add("h/default", 0.05, new.append)
+    assert eventually(lambda: told.skipped.count("h/default") >= 3)
+    assert new == []
+    let_go.set()
+    assert eventually(lambda: len(new) >= 2)
+
+
 # --- at cron's times -------------------------------------------------------------------------------------------------
 
 
@@ -543,7 +636,7 @@ def test_a_cron_job_waits_for_its_time_and_after_a_step_back_for_the_next_on_the
     schedule.add_crontab("report", "0 6 1 * *", lambda _due_ms: None)
     schedule.start()
     try:
-        (job,) = schedule._cron_jobs
+        (job,) = schedule._jobs.values()
         due = job.next_run_time
         assert (due.day, due.hour, due.minute) == (1, 6, 0)
         schedule._put_in_line(to_us(due) - 3600 * S, 0)

@@ -21,9 +21,10 @@ from domstat.collect.wire import Globs
 from domstat.config import Config
 from domstat.deliver.journal import FILE
 from domstat.model import Batch, Kind, Record
-from domstat.service import STOP_S, Service, make_block
+from domstat.service import STOP_S, Service
 from domstat.sink import Fatal, Finished, SinkContext
 from domstat.state import StateError
+from domstat.watching import make_block
 from heard import Log
 
 PATIENCE_S = 90.0

@@ -20,3 +20,8 @@ def spare_collections() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS_MAX, YOUNG_COLLECTIONS_MAX, YOUNG_COLLECTIONS_MAX)
+
+
+def collect_leftovers() -> None:
+    """Free what a host or a sink that has gone leaves behind: objects that refer to each other, and live till then."""
+    gc.collect()

@@ -78,7 +78,11 @@ class Line:
         """Why the newest tick failed; None if it did not."""
         self.ticked_ms: int | None = None
         """When the newest tick was due that did not fail, in milliseconds since 1970."""
-        self._ticked_at = time.monotonic()
+        self._ticked_at = self._idle_since = time.monotonic()
+        self.busy_since: float | None = None
+        """Since when a tick runs, by the monotonic clock; None between ticks."""
+        self.is_retired = False
+        """Whether another line has taken its place, or nobody wants it any more: then it says itself what it lacks."""
         self.last_ms: int | None = None
         """When the newest tick was due that has been given or said to be lacking; for the agent that comes next."""
 
@@ -87,9 +91,27 @@ class Line:
         """Seconds since a tick came that did not fail; before the first, since the line was made."""
         return time.monotonic() - self._ticked_at
 
+    @property
+    def late_s(self) -> float:
+        """Seconds since the tick began that runs, or since the next should have begun; below 0 before that."""
+        busy_since = self.busy_since
+        return time.monotonic() - (self._idle_since + self.interval_s if busy_since is None else busy_since)
+
+    def retime(self, interval_s: float, deadline_s: float) -> None:
+        """Have ticks from now on at this interval, in seconds, and with this deadline."""
+        if interval_s != self.interval_s:
+            self._slow_ticks, self._said_which_fits = 0, False
+        self.interval_s, self._deadline_s = interval_s, deadline_s
+
     def run(self, due_ms: int) -> None:
         """Run the tick that was due at *due_ms*; whatever happens, it does not raise."""
-        began = time.monotonic()
+        self.busy_since = time.monotonic()
+        try:
+            self._run(due_ms, self.busy_since)
+        finally:
+            self.busy_since, self._idle_since = None, time.monotonic()
+
+    def _run(self, due_ms: int, began: float) -> None:
         reason = None
         if late := self._newly_skipped():  # counted when the tick before had said its own, and due before this one
             self._gap(due_ms - self._span_ms(late), due_ms, OVERLOAD)
@@ -98,8 +120,10 @@ class Line:
                 self._offer(batch)
             self.ticked_ms, self._ticked_at = due_ms, time.monotonic()
             self._note_tick(self._ticked_at - began)
-        except ClosedError:
-            return
+        except ClosedError as error:
+            if not self.is_retired:
+                return  # the agent stops, and the next one says what was missed
+            reason = error.reason
         except CollectError as error:
             reason = error.reason
             self._note_failure(error)

@@ -233,7 +233,7 @@ class Record(Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> tuple[str, str, int, Kind, str]:
-        """What tells the record from every other: host, collect, time_ms, kind, subject. One that comes again has it."""
+        """What tells the record from every other: host, collect, time_ms, kind, subject; the same if it comes again."""
         return (self.host, self.collect, self.time_ms, self.kind, self.subject)
 
 

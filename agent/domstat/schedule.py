@@ -121,7 +121,13 @@ class JobThreads(BaseExecutor):  # type: ignore[misc] # APScheduler has no types
 
     def shutdown(self, wait: bool = True) -> None:  # noqa: ARG002, FBT001, FBT002 - APScheduler's signature
         """Let every thread end after the job that it is running."""
-        for due in list(self._due.values()):
+        for name in list(self._due):
+            self.end(name)
+
+    def end(self, name: str) -> None:
+        """Let a job's thread end after what it has been given."""
+        due = self._due.pop(name, None)
+        if due is not None:
             due.put(None)
 
     def _do_submit_job(self, job: Any, run_times: list[datetime]) -> None:
@@ -226,11 +232,11 @@ class Schedule:
         self._clocks = clocks
         self._seen: Reading | None = None
         self._steps = 0
-        self._wanted: list[tuple[str, float, Callable[[int], None]]] = []
-        self._wanted_by_cron: list[tuple[str, str, Callable[[int], None]]] = []
-        self._jobs: list[Any] = []
-        self._cron_jobs: list[Any] = []
-        self._scheduler: Any = None
+        self._threads = JobThreads()
+        self._scheduler = BackgroundScheduler(executors={"default": self._threads}, timezone=UTC, daemon=True)
+        self._wanted: dict[str, tuple[BaseTrigger, Callable[[int], None]]] = {}
+        """Jobs that were added before the start, by name."""
+        self._jobs: dict[str, Any] = {}
         self._stopped = threading.Event()
 
     @property
@@ -243,26 +249,43 @@ class Schedule:
 
         It is called with the time at which it was due, in milliseconds since 1970: after a step or where it comes late
         for another reason, the latest that it could have been due at. What it raises ends that tick and no more.
+
+        A job of that name gives its place to this one: what was due by now is run once, by the one or by the other,
+        and as long as the old one still runs, ticks of the new one are skipped.
         """
-        self._wanted.append((name, interval_s, job))
+        self._add(name, Aligned(round(interval_s * 1e6)), job)
 
     def add_crontab(self, name: str, text: str, job: Callable[[int], None]) -> None:
         """Have *job* run at the times of cron's five fields, once however many of them have passed meanwhile."""
-        self._wanted_by_cron.append((name, text, job))
+        self._add(name, crontab(text), job)
+
+    def remove(self, name: str) -> None:
+        """Run a job no more; if it runs, it comes to its end. One that is not there is none that runs."""
+        self._wanted.pop(name, None)
+        if self._jobs.pop(name, None) is None:
+            return
+        with self._scheduler._jobstores_lock:  # noqa: SLF001 - or one more tick could be given to a thread that ends
+            self._scheduler.remove_job(name)
+            self._threads.end(name)
 
     def start(self) -> None:
         """Begin; each job's first tick is at its next aligned time."""
         self._seen = self._clocks.read()
-        self._scheduler = BackgroundScheduler(executors={"default": JobThreads()}, timezone=UTC, daemon=True)
         self._scheduler.add_listener(self._skipped, EVENT_JOB_MAX_INSTANCES)
-        self._jobs = [self._add(name, Aligned(round(every_s * 1e6)), job) for name, every_s, job in self._wanted]
-        self._cron_jobs = [self._add(name, crontab(text), job) for name, text, job in self._wanted_by_cron]
+        wanted, self._wanted = self._wanted, {}
+        self._jobs = {name: self._begin(name, trigger, job) for name, (trigger, job) in wanted.items()}
         self._scheduler.start()
-        shortest_s = min((interval_s for _, interval_s, _ in self._wanted), default=GUARD_S_MAX)
-        every_s = max(GUARD_S_MIN, min(GUARD_S_MAX, shortest_s / 2))
-        threading.Thread(target=self._guard, args=(every_s,), name="clock guard", daemon=True).start()
+        threading.Thread(target=self._guard, name="clock guard", daemon=True).start()
 
-    def _add(self, name: str, trigger: BaseTrigger, job: Callable[[int], None]) -> Any:
+    def _add(self, name: str, trigger: BaseTrigger, job: Callable[[int], None]) -> None:
+        if self._seen is None and not self._scheduler.running:
+            self._wanted[name] = (trigger, job)
+        elif name in self._jobs:
+            self._give_place(self._jobs[name], trigger, job)
+        else:
+            self._jobs[name] = self._begin(name, trigger, job)
+
+    def _begin(self, name: str, trigger: BaseTrigger, job: Callable[[int], None]) -> Any:
         return self._scheduler.add_job(
             job,
             trigger,
@@ -273,18 +296,29 @@ class Schedule:
             misfire_grace_time=None,  # late is better than never, and no tick is later than an interval
         )
 
+    def _give_place(self, old: Any, trigger: BaseTrigger, job: Callable[[int], None]) -> None:
+        with self._scheduler._jobstores_lock:  # noqa: SLF001 - or a tick that is due just now is run twice, or not at all
+            now = datetime.now(UTC)
+            due = old.next_run_time if old.next_run_time <= now else trigger.get_next_fire_time(None, now)
+            old.modify(func=job, trigger=trigger, next_run_time=due)
+
     def stop(self) -> None:
         """Begin no more ticks; does not wait for the running ones."""
         self._stopped.set()
-        if self._scheduler is not None:
+        if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
 
     def _skipped(self, event: Any) -> None:
         self._on_skipped(event.job_id)
 
-    def _guard(self, every_s: float) -> None:
-        while not self._stopped.wait(every_s):
+    def _guard(self) -> None:
+        while not self._stopped.wait(self._guard_s()):
             self._look()
+
+    def _guard_s(self) -> float:
+        triggers = (job.trigger for job in tuple(self._jobs.values()))
+        shortest_us = min((trigger.interval_us for trigger in triggers if isinstance(trigger, Aligned)), default=0)
+        return max(GUARD_S_MIN, min(GUARD_S_MAX, shortest_us / 2e6)) if shortest_us else GUARD_S_MAX
 
     def _look(self) -> None:
         """See what became of the clocks since the last look, and act upon it."""
@@ -309,13 +343,15 @@ class Schedule:
         Also when no step was seen: one that is too small to be called so, or that fell into APScheduler's own
         arithmetic, must not stop a job either.
         """
-        for job in self._jobs:
-            due_us = in_line_again(to_us(job.next_run_time), now_us, shifted_us, job.trigger.interval_us)
-            if due_us is not None:
-                _put(job, from_us(due_us))
-        for job in self._cron_jobs:  # after a step back the next time may come before the one that was the next
-            due = job.trigger.get_next_fire_time(None, from_us(now_us))
-            if due is not None and due < job.next_run_time:
+        for job in tuple(self._jobs.values()):
+            trigger = job.trigger
+            if isinstance(trigger, Aligned):
+                due_us = in_line_again(to_us(job.next_run_time), now_us, shifted_us, trigger.interval_us)
+                if due_us is not None:
+                    _put(job, from_us(due_us))
+                continue
+            due = trigger.get_next_fire_time(None, from_us(now_us))
+            if due is not None and due < job.next_run_time:  # after a step back
                 _put(job, due)
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from domstat import __version__
 from domstat.deliver.account import JournalAccount, SinkAccount, account_of, journal_account
@@ -82,6 +83,19 @@ class StreamAccount(Struct, frozen=True):
         return self.silent_s > max(LATE_S_MIN, LATE_INTERVALS * self.interval_s)
 
 
+class ReloadAccount(Struct, frozen=True):
+    """How often the configuration was begun and ended to be read again, and what became of it the last time.
+
+    *refused* says why it was not taken over, *changed* what it has changed, a line for each. *path* is the file's.
+    """
+
+    begun: int = 0
+    ended: int = 0
+    refused: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    path: str | None = None
+
+
 class Report(Struct, frozen=True):
     """How the agent is. *reasons* say why it is not *healthy*."""
 
@@ -93,6 +107,23 @@ class Report(Struct, frozen=True):
     streams: tuple[StreamAccount, ...]
     sinks: tuple[SinkAccount, ...]
     journal: JournalAccount
+    reloads: ReloadAccount = ReloadAccount()
+
+
+class Reloads:
+    """What becomes of reloads, for whoever asked for one."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.account = ReloadAccount(path=None if path is None else str(path.absolute()))
+
+    def begin(self) -> None:
+        """Count one more: it takes into account what the file says from now on."""
+        self.account = replace(self.account, begun=self.account.begun + 1)
+
+    def end(self, refused: Sequence[str], changed: Sequence[str]) -> None:
+        """Note why the last one was refused, or else what it has changed."""
+        was = self.account
+        self.account = replace(was, ended=was.begun, refused=tuple(refused), changed=tuple(changed))
 
 
 class Rises:
@@ -114,7 +145,11 @@ class Rises:
 class Reporter:
     """Makes reports. Used by one thread at a time, but for the watching of losses, which the schedule does too."""
 
-    def __init__(self, lines: Mapping[str, Line], couriers: Sequence[Courier], spool: Spool) -> None:
+    def __init__(
+        self, lines: Mapping[str, Line], couriers: Sequence[Courier], spool: Spool, reloads: Reloads | None = None
+    ) -> None:
+        """Lines and couriers may come and go meanwhile."""
+        self._reloads = reloads or Reloads()
         self._lines = lines
         self._couriers = couriers
         self._spool = spool
@@ -124,23 +159,25 @@ class Reporter:
     def report(self) -> Report:
         """Say how the agent is now."""
         now_s = time.monotonic()
-        streams = tuple(_stream_account(line) for line in self._lines.values())
-        sinks = tuple(account_of(courier, self._spool) for courier in self._couriers)
+        streams = tuple(_stream_account(line) for line in tuple(self._lines.values()))
+        sinks = tuple(account_of(courier, self._spool) for courier in tuple(self._couriers))
         journal = journal_account(self._spool)
         uptime_s = round(now_s - self._began_s, 3)
+        reloads = self._reloads.account
         reasons = (
             *(reason for stream in streams for reason in _troubles_of_stream(stream)),
             *(reason for sink in sinks for reason in _troubles_of_sink(sink, uptime_s)),
             *([f"the journal cannot be written: {journal.failing}"] if journal.failing is not None else []),
+            *([f"the configuration was refused: {reloads.refused[0]}"] if reloads.refused else []),
             *self.watch(),
         )
-        return Report(not reasons, reasons, __version__, os.getpid(), uptime_s, streams, sinks, journal)
+        return Report(not reasons, reasons, __version__, os.getpid(), uptime_s, streams, sinks, journal, reloads)
 
     def watch(self) -> list[str]:
         """See whether records were lost since this was last asked; say which losses are not long ago."""
         now_s = time.monotonic()
         said = []
-        for courier in self._couriers:
+        for courier in tuple(self._couriers):
             lost = {why: count for why, count in courier.counts.dropped_by.copy().items() if why is not Why.ENDED}
             if self._rises.note(f"sink {courier.name}", sum(lost.values()), now_s):
                 counted = ", ".join(f"{why}: {count}" for why, count in lost.items())

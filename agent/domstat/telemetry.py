@@ -41,8 +41,21 @@ def _make_printable(_logger: Any, _name: str, event: MutableMapping[str, Any]) -
     return {key: printable(value, 1000) if isinstance(value, str) else value for key, value in event.items()}
 
 
+class _Logger(structlog.BoundLoggerBase):
+    """Every logger of the process. Its methods are those of structlog's logger for the level, and change with it."""
+
+
+def set_level(level: str) -> None:
+    """Log from *level* up, see LEVELS, from now on and with the loggers that are there."""
+    filtering = structlog.make_filtering_bound_logger(LEVELS[level])
+    for name, method in vars(filtering).items():
+        if callable(method) and not name.startswith("_"):
+            setattr(_Logger, name, method)
+
+
 def configure(level: str) -> None:
     """Set up logging for the process, from *level* up; see LEVELS."""
+    set_level(level)
     on_terminal = is_terminal(sys.stderr)
     renderer: list[Any] = (
         [_make_printable, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
@@ -55,7 +68,7 @@ def configure(level: str) -> None:
             structlog.processors.TimeStamper(fmt="%H:%M:%S" if on_terminal else "iso", utc=not on_terminal),
             *renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        wrapper_class=_Logger,
         logger_factory=structlog.PrintLoggerFactory(file=_Stderr()),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )

@@ -574,3 +574,63 @@ def test_a_sink_is_not_asked_for_its_health_with_every_write(carry: Carry, spool
     courier = carry(sink, batches=1)
     deliver(spool, courier, ticks(5))
     assert (sink.asked, courier.unwell) == (1, "unwell")
+
+
+# --- leaving
+
+
+def test_a_sink_that_leaves_writes_what_is_in_hand_and_its_place_stays(carry: Carry, spool: Spool) -> None:
+    sink = Scripted()
+    courier = carry(sink)
+    for one in ticks(3):
+        spool.offer(one)
+    assert eventually(lambda: len(sink.stored) == 3)
+    assert courier.leave(60)
+    assert (sink.closed, spool.position("mine").low) == (1, spool._committed)
+    spool.offer(ticks(1)[0])
+    assert eventually(lambda: spool.strangers() == {"mine": 2})
+    second = Scripted()
+    successor = carry(second)
+    assert eventually(lambda: len(second.stored) == 1)
+    assert successor.stop(60)
+    assert successor.counts.written == successor.counts.received == 2
+
+
+def test_what_a_sink_stores_after_it_has_left_does_not_count(carry: Carry, spool: Spool) -> None:
+    writing, let_go = threading.Event(), threading.Event()
+
+    def hang(_batches: Sequence[Batch]) -> None:
+        writing.set()
+        let_go.wait()
+
+    sink, other = Scripted(hang), Scripted()
+    courier = carry(sink)
+    spool.offer(ticks(1)[0])
+    assert writing.wait(60)
+    assert not courier.leave(0)
+    before = spool.position("mine")
+    let_go.set()
+    assert eventually(lambda: sink.closed == 1)
+    assert spool.position("mine") == before
+    assert courier.stop(60)
+    successor = carry(other)
+    assert eventually(lambda: len(other.stored) == 1)
+    assert successor.stop(60)
+    adds_up(successor)
+
+
+def test_whether_a_sink_is_opening_is_known(carry: Carry) -> None:
+    opening, let_go = threading.Event(), threading.Event()
+
+    def take_its_time(_batches: Sequence[Batch]) -> None:
+        opening.set()
+        let_go.wait()
+
+    courier = carry(Scripted(opens=[take_its_time]))
+    assert opening.wait(60)
+    assert courier.is_opening
+    assert courier.busy_since is not None
+    let_go.set()
+    assert eventually(lambda: courier.state is State.GOOD)
+    assert not courier.is_opening
+    assert courier.stop(60)

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from domstat.cli import capacity, check, config, doctor, history, once, replay, run, sinks, status
+from domstat.cli import capacity, check, config, doctor, history, once, reload, replay, run, sinks, status, top
 from domstat.cli.common import EXIT_TROUBLE, leave, say
 
 app = typer.Typer(
@@ -23,6 +23,8 @@ app.command("check")(check.check)
 app.command("config")(config.config)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
+app.command("top")(top.top)
+app.command("reload")(reload.reload)
 app.command("replay")(replay.replay)
 app.add_typer(history.app, name="history")
 app.add_typer(capacity.app, name="capacity")

@@ -54,8 +54,8 @@ def _collect_twice(uri: str, pause: float) -> Any:
     from domstat.collect.inventory import Inventory
     from domstat.collect.stream import Stream
     from domstat.config import ConfigError, parse
-    from domstat.service import make_block
     from domstat.uri import redacted
+    from domstat.watching import make_block
 
     telemetry.configure("warning")
     log = _Aside(telemetry.get_logger())

@@ -85,6 +85,7 @@ class Stream:
         self._details_every_ns = details_every_ns
         self._known: dict[str, Known] = {}
         self._past: dict[str, Past] = {}
+        self._before: Stream | None = None
         self._times = Times()
         self._answers = 0
         self._unread: frozenset[str] = frozenset()
@@ -104,12 +105,32 @@ class Stream:
         if host is not None:
             self._host.remember(host)
 
+    def succeed(self, before: Stream) -> None:
+        """Go on, with the first tick, from what *before* knows by then, whose place this stream takes."""
+        self._before = before
+
+    def hand_over(self) -> tuple[dict[str, Past], Baseline | None]:
+        """Return what there is to :meth:`remember` of this stream, which has no ticks any more."""
+        self._take_over()
+        known = {
+            uuid: Past(known.domain, known.baseline, known.plan.devices)
+            for uuid, known in self._known.items()
+            if known.baseline is not None
+        }
+        return self._past | known, self._host.baseline
+
+    def _take_over(self) -> None:
+        before, self._before = self._before, None
+        if before is not None:
+            self.remember(*before.hand_over())
+
     def collect(self, deadline_s: float, due_ms: int | None = None) -> Iterator[Batch]:
         """Collect one tick: a batch as a rule, several where the host is asked in parts. Raises CollectError.
 
         After *deadline_s* without an answer the host is looked at (see :mod:`.hypervisor`). *due_ms* is when the tick
         was due by the wall clock, None if nobody knows.
         """
+        self._take_over()
         now_ns = clock.boot_ns()
         if now_ns >= self._refresh_due_ns:
             self._past.clear()  # who has not come back by now has gone

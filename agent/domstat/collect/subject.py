@@ -16,17 +16,18 @@ class Subject:
         self._kind = kind
         self._host = host
         self._collect = collect
-        self._baseline: Baseline | None = None
+        self.baseline: Baseline | None = None
+        """What the next rates are taken against."""
 
     def remember(self, baseline: Baseline) -> None:
         """Go on from what the agent before knew of the subject."""
-        self._baseline = baseline
+        self.baseline = baseline
 
     def record(self, params: Mapping[str, Value], stamp: Stamp, moment: Moment) -> Record:
         """Make the subject's record of one tick out of its parameters, read at *moment*."""
         params = dict(params)
-        before = self._baseline
-        rates, self._baseline = advance(before, shape_of(tuple(params)), params, moment, None)
+        before = self.baseline
+        rates, self.baseline = advance(before, shape_of(tuple(params)), params, moment, None)
         return Record(
             kind=self._kind,
             host=self._host,

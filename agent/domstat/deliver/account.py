@@ -27,8 +27,8 @@ _GOOD = frozenset({State.GOOD, State.FINISHED})
 class SinkAccount(Struct, frozen=True):
     """One sink: records since the agent's start (received = written + rejected + dropped + pending), and how it is.
 
-    *busy_s*: how long it has been at its write, or its opening, that is going on. *unwell*: what it says is wrong though
-    it takes what it is given.
+    *busy_s*: how long it has been at its write, or its opening, that is going on. *unwell*: what it says is wrong
+    though it takes what it is given.
     """
 
     name: str
@@ -117,7 +117,7 @@ class Account:
         now = clock.now()
         stamp = Stamp(self._times.next(now.time_ms), now.boot_ns, now.boot_id, 0)
         params = dict(journal_figures(journal_account(self._spool)))
-        for courier in self._couriers:
+        for courier in tuple(self._couriers):
             params |= sink_figures(account_of(courier, self._spool))
         record = self._subject.record(params, stamp, Moment(stamp.time_ms, stamp.boot_ns, stamp.boot_id))
         return Batch(host=self._host, collect=COLLECT, stamp=stamp, records=(record,))

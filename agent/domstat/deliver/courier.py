@@ -5,6 +5,7 @@ What the sink's answer means is decided here and nowhere else: see :class:`domst
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -118,6 +119,8 @@ class Courier:
         """How long the newest write took."""
         self.busy_since: float | None = None
         """Since when the sink has been at what it was told to do, by the monotonic clock; None while it is not."""
+        self.is_opening = False
+        """Whether that is its opening, which may take long."""
         self.in_flight = (0, 0)
         self._held = self._settled = 0
         """Records in hand, and those that were and are done."""
@@ -132,7 +135,8 @@ class Courier:
         self._sink = outlet.make()
         self._unpacker: Unpacker | None = None
         self._health_after = 0.0
-        self._stopping = False
+        self._process = os.getpid()
+        self._stopping = self._leaving = False
         self._dropping = False
         # A sink that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name=f"courier-{self.name}", daemon=True)
@@ -157,6 +161,25 @@ class Courier:
         """Write what is at hand and close the sink; return whether that was done within *timeout_s* seconds."""
         self.begin_stop()
         self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def adjust(self, outlet: Outlet) -> None:
+        """Go on, from the next write on, with other bounds for batches and retries; it is the same sink."""
+        self._outlet = outlet
+
+    def begin_leaving(self) -> None:
+        """Have what is in hand written, nothing more, and the sink closed; does not wait for it."""
+        self._leaving = True
+        self.begin_stop()
+
+    def leave(self, timeout_s: float) -> bool:
+        """Go from the spool, where the position stays; return whether the sink was closed within *timeout_s* seconds.
+
+        What a sink that hangs may still store counts as not stored: it comes again, to whoever takes its place.
+        """
+        self.begin_leaving()
+        self._thread.join(timeout_s)
+        self._spool.leave(self)
         return not self._thread.is_alive()
 
     # What the spool tells.
@@ -209,12 +232,16 @@ class Courier:
             self._close()
 
     def _open(self) -> None:
-        self._sink.open(self._context)
+        self.is_opening = True
+        try:
+            self._sink.open(self._context)
+        finally:
+            self.is_opening = False
         self.state = State.GOOD
 
     def _close(self) -> None:
         try:
-            self._sink.close()
+            self._do(self._sink.close)
         except Exception as error:  # noqa: BLE001 - it promised not to
             self._log.error("sink_close_failed", error=repr(error), exc_info=error)
 
@@ -223,6 +250,8 @@ class Courier:
         outlet, spool = self._outlet, self._spool
         while True:
             spool.wait(lambda: self._stopping or spool.has_for(self.name))
+            if self._leaving:
+                return None
             if self._stopping:
                 spool.wait(lambda: spool.has_for(self.name) or not spool.expects(self.name), LAST_COMMIT_S)
                 if spool.is_behind(self.name) or not spool.has_for(self.name):
@@ -258,7 +287,7 @@ class Courier:
         try:
             if batches and not self._store(batches):
                 return False
-            self._spool.done(self.name, taken.first, taken.last)
+            self._spool.done(self.name, taken.first, taken.last, self)
             self._dropping = False
             self._ask_health()
         finally:
@@ -270,10 +299,13 @@ class Courier:
         if not isinstance(self._sink, HasHealth) or time.monotonic() < self._health_after:
             return
         self._health_after = time.monotonic() + HEALTH_EVERY_S
+        self.busy_since = time.monotonic()
         try:
             self.unwell = str(self._sink.health())
         except Exception as error:  # noqa: BLE001 - whatever a stranger's method raises
             self.unwell = f"its health cannot be told: {error!r}"
+        finally:
+            self.busy_since = None
 
     def _store(self, batches: Sequence[Batch]) -> bool:
         try:
@@ -309,6 +341,7 @@ class Courier:
             return
         failed: list[tuple[Record, Exception]] = []
         for record in batch.records:
+            self.busy_since = time.monotonic()  # each is a call of its own
             try:
                 self._sink.write([replace(batch, records=(record,))])
             except (Retry, Fatal):
@@ -377,6 +410,8 @@ class Courier:
         try:
             action()
         finally:
+            if os.getpid() != self._process:  # which the sink forked, and which came back here: it is no agent
+                os._exit(0)
             self.busy_since = None
 
     def _pause(self, attempt: int, error: Exception) -> bool:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from domstat.deliver.codec import Stream
 from domstat.deliver.files import is_damage, is_full, set_aside
 from domstat.deliver.journal import DamagedError, Entry, Journal
 from domstat.deliver.position import Position
 from domstat.deliver.trimmer import Trimmer
+
+LOOK_BACK_ROWS = 64
+"""Rows searched for the sample before: one will do, unless a guest was missing for a while or a tick came in parts."""
 
 
 class Keeper:
@@ -40,6 +44,24 @@ class Keeper:
     def open_again(self) -> Journal:
         """Open the journal. Raises sqlite3.Error, OSError, or DamagedError: a fresh one may be made then."""
         return Journal(self._path)
+
+    def look_back(self, stream: Stream, number: int) -> Iterable[bytes]:
+        """Give a stream's rows before a number, the newest first, as far as it is worth looking."""
+        journal = self.journal
+        if journal is None:
+            return
+        yield from journal.before(stream, number, 1)
+        yield from journal.before(stream, number, LOOK_BACK_ROWS)[1:]
+
+    def waiting(self, positions: Mapping[str, Position], committed: int) -> dict[str, int]:
+        """Return how many records up to *committed* wait for each sink; 0 where that cannot be told."""
+        journal = self.journal
+        if journal is None or not positions:
+            return dict.fromkeys(positions, 0)
+        try:
+            return {name: journal.waiting(at, committed) for name, at in positions.items()}
+        except sqlite3.Error:
+            return dict.fromkeys(positions, 0)
 
     @staticmethod
     def append(

@@ -42,6 +42,11 @@ class Roll:
             self.positions[reader.name] = new
             self._dirty.add(reader.name)
 
+    def leave(self, reader: Reader) -> None:
+        """Let a sink go whose position stays; another may have taken its place."""
+        if self.readers.get(reader.name) is reader:
+            del self.readers[reader.name]
+
     def adopt(self, stored: Mapping[str, Position], base: int) -> None:
         """Take stored positions in; whoever has come in before them has done what it has from *base* on."""
         for name, was in stored.items():

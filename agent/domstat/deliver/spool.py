@@ -38,9 +38,6 @@ RETRY_S = 1.0
 FLUSH_EVERY_S = 5.0
 """How often positions are stored while no batch comes with which they could ride."""
 
-LOOK_BACK_ROWS = 64
-"""Rows searched for the sample before: one will do, unless a guest was missing for a while or a tick came in parts."""
-
 UNOPENED_SHIFT = 20
 """Numbers given before the journal could be opened for the first time begin at the time in seconds, so far to the left:
 beyond all that it may have."""
@@ -69,6 +66,10 @@ class Spool:
         self._next = int(time.time()) << UNOPENED_SHIFT
         self._committed = self._next - 1
         self._committing_since: float | None = None
+        self.busy_since: float | None = None
+        """Since when the journal's thread is at one piece of work, by the monotonic clock; None while it waits."""
+        self.commits = 0
+        """Commits since the start that had batches in them."""
         self._stopping = False
         self._commit_s = 0.0
         self._lost = 0
@@ -137,6 +138,10 @@ class Spool:
 
     # For couriers.
 
+    def set_limits(self, limits: Limits) -> None:
+        """Keep the journal within other bounds, from the next trimming on."""
+        self._trimmer.limits = limits
+
     def enlist(self, reader: Reader, *, oldest: bool) -> None:
         """Have a sink come in, and tell it how many records wait for it.
 
@@ -153,23 +158,23 @@ class Spool:
     def strangers(self) -> dict[str, int]:
         """Return the sinks that have a position and are not here, and how many records are kept for each."""
         with self._lock:
-            committed, journal = self._committed, self._keeper.journal
-            found = {name: self.position(name) for name in self._roll.strangers}
-        if journal is None or not found:
-            return dict.fromkeys(found, 0)
-        try:  # without the lock: a disk that hangs must not hold up a tick
-            return {name: journal.waiting(at, committed) for name, at in found.items()}
-        except sqlite3.Error:
-            return dict.fromkeys(found, 0)
+            committed, found = self._committed, {name: self.position(name) for name in self._roll.strangers}
+        return self._keeper.waiting(found, committed)  # without the lock: a disk that hangs must not hold up a tick
 
     def position(self, name: str) -> Position:
         """Return how far a sink has come."""
         return self._roll.positions[name]
 
-    def done(self, name: str, first: int, last: int) -> None:
-        """Note that a sink has the numbers from *first* to *last*; that is stored with the next commit."""
+    def leave(self, reader: Reader) -> None:
+        """Have a sink go, for now: its position stays, and what comes is kept for it."""
         with self._lock:
-            self._roll.done(name, first, last)
+            self._roll.leave(reader)
+
+    def done(self, name: str, first: int, last: int, by: Reader | None = None) -> None:
+        """Note, to be stored, that a sink has the numbers from *first* to *last*; *by* has no say if it has left."""
+        with self._lock:
+            if by is None or self._roll.readers.get(name) is by:
+                self._roll.done(name, first, last)
 
     def dismiss(self, name: str) -> None:
         """Have nothing kept any more for a sink that has ended for good; what still comes is not for it."""
@@ -270,11 +275,7 @@ class Spool:
 
     def look_back(self, stream: Stream, number: int) -> Iterable[bytes]:
         """Give a stream's rows before a number, the newest first, as far as it is worth looking."""
-        journal = self._keeper.journal
-        if journal is None:
-            return
-        yield from journal.before(stream, number, 1)
-        yield from journal.before(stream, number, LOOK_BACK_ROWS)[1:]
+        return self._keeper.look_back(stream, number)
 
     # For whoever looks on.
 
@@ -292,10 +293,7 @@ class Spool:
             waiting = 0 if at is None else self._visible() - at.low - sum(last - first + 1 for first, last in at.spans)
         if at is None or journal is None or waiting <= 0:
             return Lag(max(0, waiting), 0.0, 0)
-        try:
-            return Lag(waiting, self._trimmer.age_of(journal, at.low), journal.bytes_after(at.low))
-        except sqlite3.Error:
-            return Lag(waiting, 0.0, 0)
+        return Lag(waiting, *self._trimmer.lag(journal, at.low))
 
     @property
     def journal(self) -> Journal | None:
@@ -307,13 +305,16 @@ class Spool:
     def _run(self) -> None:
         while True:
             with self._lock:
+                self.busy_since = None
                 self._incoming.wait_for(self._has_work, self._idle_s())
+                self.busy_since = time.monotonic()
                 stopping = self._stopping
                 unreadable, self._unreadable = self._unreadable, None
             if unreadable is not None and unreadable[0] is self._keeper.journal:
                 self._begin_anew(unreadable[1])
             self._pack_all()
             while self._commit_some() and (self._has_work() or self._memory.packed):
+                self.busy_since = time.monotonic()
                 self._pack_all()
             if stopping:
                 break
@@ -409,6 +410,7 @@ class Spool:
     def _note_committed(self, entries: Sequence[Entry], positions: dict[str, Position]) -> None:
         self._roll.note_stored(positions)
         if entries:
+            self.commits += 1
             self._committed = entries[-1].number
             self._memory.note_committed(self._committed)
             self._trimmer.note(self._committed)

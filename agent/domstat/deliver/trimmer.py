@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 
 from domstat import clock
@@ -27,7 +28,7 @@ class Trimmer:
     def __init__(self, limits: Limits) -> None:
         self.bytes = 0
         """What the journal takes, as of the last look."""
-        self._limits = limits
+        self.limits = limits
         self._ages = Ages(1, 0.0, 0)
         self._devices_due = 0.0
         self._forgotten: set[str] = set()
@@ -52,20 +53,27 @@ class Trimmer:
         rows = journal.rows(low, 1 << 62, 1)
         return self._ages.age_s(rows[0][0], rows[0][1], time.monotonic()) if rows else 0.0
 
+    def lag(self, journal: Journal, low: int) -> tuple[float, int]:
+        """Return how old what comes after a number is, in seconds, and its bytes; 0 where that cannot be told."""
+        try:
+            return self.age_of(journal, low), journal.bytes_after(low)
+        except sqlite3.Error:
+            return 0.0, 0
+
     def trim(self, journal: Journal, committed: int, low: int) -> Verdict:
         """Remove what is to go, as far as one step goes. Raises sqlite3.Error."""
         now_s = time.monotonic()
         while self._forgotten:
             journal.forget(self._forgotten.pop())
         self.bytes = journal.bytes_used()
-        excess = self.bytes - self._limits.bytes
+        excess = self.bytes - self.limits.bytes
         rows = [
             Row(number, records, self._ages.age_s(number, time_ms, now_s), is_newest)
             for number, time_ms, records, is_newest in journal.rows(0, committed, TRIM_ROWS)
         ]
         waiting_age_s = self.age_of(journal, low)
         sizes = journal.sizes([row.number for row in rows]) if excess > 0 else {}
-        verdict = bounds.judge(rows, low, waiting_age_s, self._limits, excess, lambda number: sizes.get(number, 0))
+        verdict = bounds.judge(rows, low, waiting_age_s, self.limits, excess, lambda number: sizes.get(number, 0))
         if now_s >= self._devices_due:
             self._devices_due = now_s + FORGET_DEVICES_EVERY_S
             journal.forget_devices(clock.now().time_ms - DEVICES_KEPT_MS)
