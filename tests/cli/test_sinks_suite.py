@@ -24,7 +24,7 @@ def test_a_sink_that_keeps_its_promises_passes_and_what_was_not_looked_at_is_sai
     done = domstat("sinks", "test", "theirs", env=lay(site, {"theirs": "Sink"}))
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert "failed" not in done.stdout
-    assert "the store cannot be asked for it: give it read()" in done.stdout
+    assert "the store has no read(): give it one" in done.stdout
 
 
 def test_one_that_breaks_a_promise_is_told_which(site: Path) -> None:
