@@ -121,6 +121,8 @@ class Service:
             self._wanted.put(None)
         couriers = self._sinks.couriers
         failed = couriers and all(courier.ended is not None for courier in couriers)
+        if failed and not all(isinstance(courier.ended, Finished) for courier in couriers):
+            self._log.error("no_sink_left", hint="every sink has stopped: mend one, and start the agent again")
         self._shut_down()
         return not failed or all(isinstance(courier.ended, Finished) for courier in couriers)
 

@@ -355,6 +355,28 @@ def test_a_sink_that_fails_of_everything_is_made_anew_and_loses_nothing(carry: C
     assert courier.state is State.GOOD
 
 
+def test_a_sink_that_fails_of_everything_is_said_once(carry: Carry, spool: Spool, log: Log) -> None:
+    sink = Scripted(*[RuntimeError("lost its connection")] * (3 * FAULTS_MAX))
+    courier = carry(sink)
+    spool.offer(ticks(1)[0])
+    assert caught_up(courier, 2)
+    assert courier.stop(60)
+    assert log.events("error") == ["sink_retries", "sink_broken"]
+
+
+def test_what_a_sink_rejects_without_having_been_given_it_counts_for_nothing(
+    carry: Carry, spool: Spool, log: Log, tmp_path: Path
+) -> None:
+    (given,) = ticks(1)
+    stranger = guest_record("never", uuid="seen")
+    sink = Scripted(Reject([(given, stranger, "no"), (given, given.records[0], "too hot")]))
+    courier = carry(sink)
+    deliver(spool, courier, [given])
+    assert (courier.counts.written, courier.counts.rejected) == (1, 1)
+    assert [letter["reason"] for letter in letters(tmp_path)] == ["too hot"]
+    assert log.facts("rejected_what_it_was_not_given")["count"] == 1
+
+
 # --- the end of a sink
 
 

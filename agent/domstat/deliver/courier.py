@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,12 @@ from domstat.deliver.letters import DeadLetters
 from domstat.deliver.parcels import Taken
 from domstat.deliver.spool import Spool
 from domstat.model import Batch, Record
-from domstat.sink import Fatal, Finished, HasHealth, Reject, Retry, Sink, SinkContext
+from domstat.sink import Fatal, Finished, HasHealth, Reject, Retry, Sink, SinkContext, SinkError
 
 BATCHES_MAX = 16
 """Batches handed over in one write, so that a backlog drains fast but one write stays short."""
 
-BACKOFF_BASE_S = 0.5
-BACKOFF_MAX_S = 60.0
+BACKOFF_BASE_S, BACKOFF_MAX_S = 0.5, 60.0
 """Retries wait a random time up to base x 2^n, at most this: a returning server is not met by everybody at once."""
 
 AFTER_MAX_S = 900.0
@@ -49,6 +49,8 @@ HEALTH_EVERY_S = 30.0
 """How often a sink is asked for its health: once between two looks of somebody who watches."""
 
 _ATTEMPTS_COUNTED = 16
+
+_MEND = "mend it, and have the agent read its configuration again: domstat reload"
 
 
 class State(StrEnum):
@@ -224,10 +226,10 @@ class Courier:
             self._end(error, State.FINISHED)
         except Fatal as error:
             self._end(error, State.STOPPED)
-            self._log.error("sink_stopped", error=str(error), hint="mend it and start the agent again")
+            self._log.error("sink_stopped", error=str(error), hint=_MEND)
         except BaseException as error:  # noqa: BLE001 - a sink that calls sys.exit ends itself, not the counting
             self._end(error, State.STOPPED)
-            self._log.error("sink_stopped", error=repr(error), exc_info=error)
+            self._log.error("sink_stopped", error=repr(error), hint=_MEND, exc_info=error)
         finally:
             self._close()
 
@@ -317,7 +319,7 @@ class Courier:
 
     def _piece_by_piece(self, batch: Batch) -> bool:
         """Have a sink that fails in ways it should not store one batch, and find the records it fails of."""
-        while True:
+        for attempt in count(FAULTS_MAX):
             self._close()
             self._sink = self._outlet.make()
             if not self._until_done(self._open):
@@ -325,8 +327,10 @@ class Courier:
             self.state = State.BROKEN
             try:
                 return self._until_done(lambda: self._sift(batch), breaks=True)
-            except _BrokenError:
-                continue
+            except _BrokenError as error:
+                if self._pause(min(attempt, _ATTEMPTS_COUNTED), error):
+                    break
+        return False
 
     def _sift(self, batch: Batch) -> None:
         """Write a batch, or else its records one by one; those it fails of are rejected if others can be stored."""
@@ -356,17 +360,20 @@ class Courier:
         self.counts.written += len(batch.records) - len(failed)
 
     def _write(self, batches: Sequence[Batch]) -> None:
-        count = sum(len(batch.records) for batch in batches)
+        written = sum(len(batch.records) for batch in batches)
         began = time.monotonic()
         try:
             self._sink.write(batches)
         except Reject as error:
-            items = error.items[:count]
+            given = {record.key for batch in batches for record in batch.records}
+            items = [item for item in error.items if item.record.key in given][:written]
+            if len(items) < len(error.items):
+                self._log.error("rejected_what_it_was_not_given", count=len(error.items) - len(items))
             self._reject([(item.record, item.reason) for item in items])
-            count -= len(items)
+            written -= len(items)
         self.write_s = time.monotonic() - began
         self.state = State.GOOD
-        self.counts.written += count
+        self.counts.written += written
 
     def _reject(self, items: Sequence[tuple[Record, str]]) -> None:
         """Keep records that the sink will never take as dead letters."""
@@ -423,16 +430,17 @@ class Courier:
 
     def _note_retry(self, error: Exception, attempt: int, event: str) -> None:
         """Count a failure; log the first of a row with what is known, the others for those who look."""
-        known = isinstance(error, Retry)
+        known, is_first = isinstance(error, Retry), not attempt and self.state is not State.BROKEN
         self.counts.retries += 1
         self.state = State.RETRYING if self.state is not State.BROKEN else State.BROKEN
         self.last_error, self.last_error_at = str(error) if known else repr(error), time.time()
-        say = self._log.debug if attempt else self._log.warning if known else self._log.error
-        say(event, error=self.last_error, exc_info=None if known or attempt else error)
+        say = self._log.debug if not is_first else self._log.warning if known else self._log.error
+        say(event, error=self.last_error, exc_info=None if known or not is_first else error)
 
     def _end(self, why: BaseException, state: State) -> None:
         self.ended, self.state = why, state
-        self.last_error, self.last_error_at = str(why) or repr(why), time.time()
+        self.last_error = str(why) if isinstance(why, SinkError) and str(why) else repr(why)
+        self.last_error_at = time.time()
         if state is State.FINISHED:
             self._spool.dismiss(self.name)
         self._on_ended()
