@@ -22,7 +22,7 @@ from domstat.deliver.bounds import Limits
 from domstat.deliver.journal import FILE as JOURNAL_FILE
 from domstat.deliver.past import UnreadableError, recall
 from domstat.deliver.spool import Spool
-from domstat.garbage import collect_leftovers, spare_collections
+from domstat.garbage import collect_leftovers, share_heaps, spare_collections
 from domstat.herald import Herald
 from domstat.hosts import host_name
 from domstat.line import Line
@@ -102,6 +102,7 @@ class Service:
         cannot be used.
         """
         self._lock.take()
+        share_heaps()
         spare_collections()
         self._herald.start()
         self._spool.open()
