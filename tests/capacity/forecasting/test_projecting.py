@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -274,8 +274,12 @@ SERIES = st.builds(
 )
 
 
+HUGE = [*[0.0] * 7, 1.797693106568097e308, 0.0, 1.0, -2.263535834608891e301, 0.0, 1.7976931065681205e308, 0.0]
+
+
 @settings(max_examples=150, deadline=None)
 @given(SERIES, st.sampled_from([1, 2, 7, 30, 400]))
+@example(Series(0, 12 * HOUR, np.array(HUGE)), 1)
 def test_any_series_has_finite_lines_in_order_or_is_refused_in_a_sentence(series: Series, steps: int) -> None:
     found = project(series, steps)
     if isinstance(found, Refused):

@@ -68,9 +68,14 @@ def _first(projection: Projection, line: FloatArray, limit: float) -> int | None
 def _probabilities(projection: Projection, limit: float) -> FloatArray:
     """Return for each step how probable it is that the limit was reached by then."""
     wide = NORMAL.inv_cdf((1 + projection.level) / 2)
+    low, middle, high = (
+        projection.low / 2,
+        projection.middle / 2,
+        projection.high / 2,
+    )  # differences of halves are finite
+    gap = limit / 2 - middle
+    spread = np.where(gap > 0, high - middle, middle - low) / wide
     with np.errstate(over="ignore"):
-        gap = limit - projection.middle
-        spread = np.where(gap > 0, projection.high - projection.middle, projection.middle - projection.low) / wide
         far = np.where(spread > 0, gap / np.where(spread > 0, spread, 1.0), np.where(gap > 0, FAR, -FAR))
     nearest = np.minimum.accumulate(np.clip(far, -FAR, FAR))
     nearer, each = np.unique(nearest, return_inverse=True)
