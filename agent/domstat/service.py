@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from enum import Enum
 from functools import partial
 from queue import SimpleQueue
 from typing import Any
@@ -27,6 +26,7 @@ from domstat.herald import Herald
 from domstat.hosts import host_name
 from domstat.line import Line
 from domstat.notify import Notifier
+from domstat.orders import Order, Orders
 from domstat.reporting import COLLECT as CAPACITY
 from domstat.reporting import Reporting
 from domstat.schedule import Schedule, latest_aligned
@@ -48,13 +48,6 @@ SHORTEST_S = 10.0
 """The shortest interval where nothing is collected."""
 
 
-class Order(Enum):
-    """What a running agent is told."""
-
-    RELOAD = "reload"
-    STOP = "stop"
-
-
 class Service:
     """Runs until told to stop, or until no sink is left."""
 
@@ -70,8 +63,7 @@ class Service:
             raise ConfigError(config.path, problems)
         self._config = config
         self._log = log
-        self._orders: SimpleQueue[Order] = SimpleQueue()
-        """What :meth:`run` waits on. Unlike an Event it may be used by a signal handler that interrupts the waiting."""
+        self._orders = Orders()
         self._lock = StateLock(config.state_dir)
         self._spool = Spool(config.state_dir / JOURNAL_FILE, _limits(config), log)
         self._schedule = Schedule(self._skip, self._step, self._suspend)
@@ -126,6 +118,11 @@ class Service:
             self._log.error("no_sink_left", hint="every sink has stopped: mend one, and start the agent again")
         self._shut_down()
         return not failed or all(isinstance(courier.ended, Finished) for courier in couriers)
+
+    @property
+    def wakeup_fd(self) -> int:
+        """What ``signal.set_wakeup_fd`` is to be given where signal handlers call :meth:`stop` and :meth:`reload`."""
+        return self._orders.wakeup_fd
 
     def stop(self) -> None:
         """Have :meth:`run` end; may be called from a signal handler."""

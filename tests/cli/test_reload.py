@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pty
 import signal
@@ -84,6 +85,15 @@ def test_what_has_changed_is_said(agent: subprocess.Popen[bytes], config: Path, 
     report = read(ask(tmp_path / "status.sock", 5.0))
     assert {stream.host for stream in report.streams} == {"u"}
     assert report.pid == agent.pid
+
+
+def test_a_signal_is_heard_whichever_thread_it_interrupts(agent: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    last = max(int(entry.name) for entry in Path(f"/proc/{agent.pid}/task").iterdir())
+    ctypes.CDLL(None).tgkill(agent.pid, last, signal.SIGHUP)
+    until = time.monotonic() + PATIENCE_S
+    while read(ask(tmp_path / "status.sock", 5.0)).reloads.ended == 0:
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 @pytest.mark.usefixtures("agent")

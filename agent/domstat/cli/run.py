@@ -30,6 +30,7 @@ def run(config: ConfigOption = None) -> None:
         service = Service(loaded, telemetry.get_logger(), notifier=notifier)
     except ConfigError as error:
         fail(EXIT_USAGE, *error.lines)
+    signal.set_wakeup_fd(service.wakeup_fd, warn_on_full_buffer=False)
     on_stop_signals(service.stop)
     on_hangup(service.reload, service.stop)
     try:
