@@ -13,12 +13,13 @@ A guest is in one class, the highest that it is in (as in Aria: off, then idle),
   counted as reclaimable, though all hours together it might be idle for 95 % of the time.
 
 Nobody is called idle who is known for less than `idle_after` (7 days), who was seen for less of it than `coverage`, or
-whose host is not seen any more; those are in `unjudged`, each with the reason.
+whose host is not seen any more; those are in `unjudged`, each with the reason. Whose CPU alone is busy for more than
+the rest of `idle_share`, even without the `idle_regular` hours of the day that it is busiest in, is asked no more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -32,6 +33,7 @@ from domstat.capacity.explained import Figure, Unit, given, missing, worked_out
 from domstat.capacity.fleet import Guest, State
 from domstat.capacity.gather import Figures, Key
 from domstat.capacity.grid import DAY_MS, HOUR_MS, FloatArray, Grid, Matrix
+from domstat.capacity.settings import Capacity
 from domstat.capacity.usual import HOURS, hour_of_day
 
 Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -108,7 +110,7 @@ def reclaim(figures: Figures) -> Reclaim:
         over,
         tuple(sorted([*dead, *(one for one in idle if one.kind is Kind.IDLE)], key=_most_first)),
         tuple(sorted((one for one in idle if one.kind is Kind.REGULAR), key=_most_first)),
-        tuple(one for one in judged if isinstance(one, Unjudged)),
+        tuple(sorted((one for one in judged if isinstance(one, Unjudged)), key=lambda one: (one.name, one.host))),
         len(off) - len(dead),
     )
 
@@ -179,16 +181,21 @@ class _Use(Struct, frozen=True):
 
 
 def _judge(figures: Figures, over: Grid) -> Iterator[_Idleness | Unjudged]:
+    """Judge the guests that run: by their CPU alone those that it shows to be busy, and only of others ask for more."""
     running = list(figures.fleet.on_any(State.RUNNING))
     if not running:
         return
-    figures.expect((model.Kind.GUEST,), (*_DISK_FIELDS, *_NET_FIELDS), over, rate=True)
-    use = _Use(
-        figures.guests("cpu.utilization", over),
-        tuple(figures.guests(field, over, rate=True) for field in _DISK_FIELDS),
-        tuple(figures.guests(field, over, rate=True) for field in _NET_FIELDS),
-    )
+    cpu = figures.guests("cpu.utilization", over)
+    rest = []
     for guest in running:
+        own = cpu.row(Key(uuid=guest.uuid))
+        reason = _unclear(figures, guest, cpu) or _too_little(figures, guest, ~np.isnan(own), over)
+        if reason:
+            yield Unjudged(guest.host, guest.name, reason)
+        elif not _is_busy(own, over, figures.settings):
+            rest.append(guest)
+    use = _use(figures, cpu, rest, over)
+    for guest in rest:
         found = _of_guest(figures, guest, use, over)
         if isinstance(found, str):
             yield Unjudged(guest.host, guest.name, found)
@@ -196,12 +203,36 @@ def _judge(figures: Figures, over: Grid) -> Iterator[_Idleness | Unjudged]:
             yield found
 
 
+def _is_busy(cpu: FloatArray, over: Grid, settings: Capacity) -> bool:
+    """Whether the CPU alone says that a guest is not idle, whatever else it does and whichever hours were regular."""
+    is_known = ~np.isnan(cpu)
+    is_busy = is_known & (cpu >= settings.idle_cpu)
+    of_day = hour_of_day(over)
+    busy, known = (np.bincount(of_day, weights=flags, minlength=HOURS) for flags in (is_busy, is_known))
+    left = np.argsort(busy)[: HOURS - int(settings.idle_regular // 3600)]
+    return bool(busy[left].sum() > (1 - settings.idle_share) * known[left].sum())
+
+
+def _use(figures: Figures, cpu: Matrix[Key], guests: Sequence[Guest], over: Grid) -> _Use:
+    if not guests:
+        return _Use(cpu, (), ())
+    only = tuple(guest.uuid for guest in guests)
+    figures.expect((model.Kind.GUEST,), (*_DISK_FIELDS, *_NET_FIELDS), over, rate=True, only=only)
+    disk, net = (
+        tuple(figures.guests(field, over, rate=True, only=only) for field in fields)
+        for fields in (_DISK_FIELDS, _NET_FIELDS)
+    )
+    return _Use(cpu, disk, net)
+
+
 def _of_guest(figures: Figures, guest: Guest, use: _Use, over: Grid) -> _Idleness | str | None:
     """Say how idle a guest is, why that is not known, or nothing where it is busy."""
     settings, key = figures.settings, Key(uuid=guest.uuid)
+    if guest.disks and not any(key in rows for rows in use.disk):
+        return "nothing is known of what its disks do"
     cpu, disk, net = use.cpu.row(key), _together(use.disk, key), _together(use.net, key)
     is_known = ~(np.isnan(cpu) | np.isnan(disk) | np.isnan(net))
-    reason = _unclear(figures, guest, use) or _too_little(figures, guest, is_known, over)
+    reason = _too_little(figures, guest, is_known, over)
     if reason:
         return reason
     is_idle = is_known & (cpu < settings.idle_cpu) & (disk < settings.idle_disk) & (net < settings.idle_net)
@@ -213,16 +244,11 @@ def _of_guest(figures: Figures, guest: Guest, use: _Use, over: Grid) -> _Idlenes
     return _Idleness(guest, _share(is_idle, is_known, figures, over), _mean(cpu, over), hours)
 
 
-def _unclear(figures: Figures, guest: Guest, use: _Use) -> str:
-    """Say what is not known at all of a guest; nothing where there is something of everything."""
-    key = Key(uuid=guest.uuid)
+def _unclear(figures: Figures, guest: Guest, cpu: Matrix[Key]) -> str:
+    """Say what is not known at all of a guest; nothing where there is something."""
     if _is_stale(figures, guest):
         return "its host is not seen any more"
-    if key not in use.cpu:
-        return "nothing is known of its CPU"
-    if guest.disks and not any(key in rows for rows in use.disk):
-        return "nothing is known of what its disks do"
-    return ""
+    return "" if Key(uuid=guest.uuid) in cpu else "nothing is known of its CPU"
 
 
 def _together(matrices: tuple[Matrix[Key], ...], key: Key) -> FloatArray:

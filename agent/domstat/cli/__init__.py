@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import NoReturn
 
 import typer
@@ -33,6 +34,7 @@ app.add_typer(sinks.app, name="sinks")
 
 def main() -> NoReturn:
     """Run the command line; what the system refuses is a line, not a traceback."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start a thread for each CPU, to multiply no matrix
     code = 0
     try:
         app()

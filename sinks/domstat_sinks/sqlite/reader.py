@@ -14,13 +14,11 @@ from domstat.history import Answer, HistoryError
 from domstat.model import Batch, Value
 from domstat_sinks.sqlite import schema, snapshot, upgrade
 from domstat_sinks.sqlite.answers import info
-from domstat_sinks.sqlite.answers.export import Exporter
 from domstat_sinks.sqlite.answers.query import Query
 from domstat_sinks.sqlite.heads import row
 from domstat_sinks.sqlite.heads.layout import I64_MAX
 from domstat_sinks.sqlite.heads.stored import Store
 from domstat_sinks.sqlite.packed.unrolled import Unrolled
-from domstat_sinks.sqlite.rescue.verification import verify
 from domstat_sinks.sqlite.rollups.bucketviews import BucketViews
 from domstat_sinks.sqlite.sharing import explained
 
@@ -173,16 +171,22 @@ class SqlHistory:
 
     def verify(self, on_damaged: history.OnDamaged) -> history.Verified:
         """Unpack and count everything. Raises HistoryError."""
+        from domstat_sinks.sqlite.rescue.verification import verify
+
         with self._explained():
             return verify(self._connection, on_damaged)
 
     def count(self, since_ms: int, until_ms: int) -> int:
         """Return how many ticks, events and gaps there are in a span. Raises HistoryError."""
+        from domstat_sinks.sqlite.answers.export import Exporter
+
         with self._explained():
             return Exporter(self._connection).count(since_ms, until_ms)
 
     def batches(self, since_ms: int, until_ms: int, on_damaged: Callable[[str], None]) -> Iterator[Batch]:
         """Give these as batches, and *on_damaged* told of what cannot be read. Raises HistoryError."""
+        from domstat_sinks.sqlite.answers.export import Exporter
+
         with self._explained():
             yield from Exporter(self._connection).batches(since_ms, until_ms, on_damaged)
 

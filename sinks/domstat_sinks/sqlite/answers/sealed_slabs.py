@@ -131,7 +131,7 @@ class SealedSlab:
             return self._everywhere(field, int(groups[0]), series.rows[places])
         words: Words = np.zeros((len(places), len(self.time_ms)), dtype=np.uint64)
         there = np.broadcast_to(always[:, None], words.shape).copy()
-        for group in np.unique(groups).tolist():
+        for group in np.flatnonzero(np.bincount(groups)).tolist():
             own = np.flatnonzero(groups == group)
             steady, rest = own[always[own]], own[~always[own]]
             try:

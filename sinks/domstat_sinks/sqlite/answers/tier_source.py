@@ -64,18 +64,17 @@ class TierSource:
             together.setdefault((key.field, way), []).append(key)
         names = {name for field, way in together for name in statistics(field, way)}
         owners = {key: ((key.who.kind, key.who.uuid, key.who.name), key.device) for key, _ in keys}
-        slabs = [
-            (slab, slab.time_ms // piece.stock.width_ms * piece.stock.width_ms)
-            for source in self._sources
-            for slab in source.slabs(piece.stock.stream, piece.span, (names, owners.values()), on_damaged)
-        ]
-        for (field, way), own in together.items():
-            gathered = Gathered(len(own), piece.stock.width_ms)
-            whose = _Whose(field, way, [owners[key] for key in own])
-            for slab, starts_ms in slabs:
-                _gather(gathered, whose, slab, starts_ms)
+        whose = _all_whose({asked: [owners[key] for key in own] for asked, own in together.items()})
+        gathered = [Gathered(len(own), piece.stock.width_ms) for own in together.values()]
+        for source in self._sources:
+            for slab in source.slabs(piece.stock.stream, piece.span, (names, owners.values()), on_damaged):
+                starts_ms = slab.time_ms // piece.stock.width_ms * piece.stock.width_ms
+                read_once = _OfRecordsOnce(slab)
+                for of_field, of_whom in zip(gathered, whose, strict=True):
+                    _gather(of_field, of_whom, read_once, starts_ms)
+        for of_field, own in zip(gathered, together.values(), strict=True):
             for place, key in enumerate(own):
-                parts = gathered.parts(place)
+                parts = of_field.parts(place)
                 if parts is not None:
                     yield key, parts
 
@@ -83,17 +82,59 @@ class TierSource:
 class _Whose:
     """Some series of a field and what is asked of them: the statistics that it takes, and whose of each."""
 
-    def __init__(self, field: str, way: Way, owners: Sequence[Owner]) -> None:
+    def __init__(self, field: str, way: Way, owners: Sequence[Owner], records: Sequence[Owner]) -> None:
         self.field = field
         self.way = way
-        of_records = [(subject, None) for subject, _ in owners]
-        self.of = {name: of_records if name in OF_RECORDS else owners for name in statistics(field, way)}
+        self.of = {name: records if name in OF_RECORDS else owners for name in statistics(field, way)}
 
     def chosen(self, places: Integers) -> Mapping[str, Sequence[Owner]]:
         """Return the owners at some places, by the name of each statistic."""
         if len(places) == len(self.of[TICKS]):
             return self.of
         return {name: [owners[i] for i in places.tolist()] for name, owners in self.of.items()}
+
+
+def _all_whose(asked: Mapping[tuple[str, Way], Sequence[Owner]]) -> list[_Whose]:
+    """Put together whose series are asked of each field; fields of the same records have the same list of these."""
+    known: dict[tuple[Owner, ...], tuple[Owner, ...]] = {}
+    found = []
+    for (field, way), owners in asked.items():
+        records = tuple((subject, None) for subject, _ in owners)
+        found.append(_Whose(field, way, owners, known.setdefault(records, records)))
+    return found
+
+
+class _OfRecordsOnce:
+    """A slab of which the statistics of records are read once for all fields of the same list of records."""
+
+    def __init__(self, slab: Slab) -> None:
+        self.time_ms = slab.time_ms
+        self._slab = slab
+        self._types: dict[tuple[str, int], tuple[Integers, Sequence[Owner]]] = {}
+        self._stats: dict[tuple[str, int], tuple[Stat, Sequence[Owner]]] = {}
+        """With the very list, so that no other has its identity."""
+
+    def types(self, name: str, owners: Sequence[Owner]) -> Integers:
+        """Return the types of a statistic (see :class:`.slabs.Slab`)."""
+        if name not in OF_RECORDS:
+            return self._slab.types(name, owners)
+        known = self._types.get((name, id(owners)))
+        if known is None:
+            known = self._types[name, id(owners)] = self._slab.types(name, owners), owners
+        return known[0]
+
+    def stat(self, name: str, owners: Sequence[Owner]) -> Stat:
+        """Return a statistic (see :class:`.slabs.Slab`). Raises DamagedError."""
+        if name not in OF_RECORDS:
+            return self._slab.stat(name, owners)
+        known = self._stats.get((name, id(owners)))
+        if known is None:
+            known = self._stats[name, id(owners)] = self._slab.stat(name, owners), owners
+        return known[0]
+
+    def presence(self, name: str, owners: Sequence[Owner]) -> Presence:
+        """Return of which buckets a statistic is there (see :class:`.slabs.Slab`). Raises DamagedError."""
+        return self._slab.presence(name, owners)
 
 
 def _gather(gathered: Gathered, whose: _Whose, slab: Slab, starts_ms: Integers) -> None:

@@ -383,11 +383,13 @@ class Chunk:
     def rows(self, places: Indices) -> Words:
         """Return the values of some series, at least one, that are as many in each and not predicted, as rows.
 
-        Raises DamagedError where they are not, or cannot be unpacked.
+        They are for reading. Raises DamagedError where they are not, or cannot be unpacked.
         """
         count, kinds = int(self._table[_COUNT][places[0]]), int(np.bitwise_or.reduce(self._table[_KIND][places]))
         if not self.are_rows(places, count).all():
             raise DamagedError("its series are not all of the length they should have")
+        if not (self._table[_UNIT][places].any() or self._table[_RUN][places].any()):  # none of them ever changes
+            return np.broadcast_to(self._table[_FIRST][places][:, None], (len(places), count))
         is_all = len(places) == len(self) and bool((places == np.arange(len(self))).all())
         if not is_all or len(self._body.runs) > JOINT_RUNS_MAX or kinds & _REAL:
             return self._rows_apart(places)
