@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 import numpy as np
@@ -17,6 +17,7 @@ from domstat.capacity.gather import Selection
 from domstat.capacity.grid import Grid
 from domstat.capacity.reclaim import Candidate, Kind, Reclaim, hours_named, reclaim, regular_hours
 from domstat.capacity.settings import Capacity
+from domstat.history import OnDamaged, Select, Series
 from domstat.settings import Duration
 
 DAYS = 30
@@ -60,6 +61,39 @@ def answer(history: Made, **changed: object) -> Reclaim:
 
 def by_name(found: tuple[Candidate, ...]) -> Mapping[str, Candidate]:
     return {one.name: one for one in found}
+
+
+class Noting(Made):
+    """A history that notes whose disks were asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(START_MS, HOUR_MS, HOURS)
+        self.asked: set[str] = set()
+
+    def read(self, select: Select, on_damaged: OnDamaged | None = None) -> Iterator[Series]:
+        if "block.rd.bytes" in select.fields:
+            self.asked.update(select.guests)
+        return super().read(select, on_damaged)
+
+
+def test_who_is_busy_by_its_cpu_alone_is_not_asked_for_its_disks() -> None:
+    history = Noting()
+    history.host("kvm1", HOST)
+    guest(history, "busy", 0.6)
+    quiet = guest(history, "quiet")
+    nightly = guest(history, "nightly", hours_busy((2, 3, 4, 5)))
+    guest(history, "all day", hours_busy((8, 9, 10, 11, 12, 13)))
+    found = answer(history)
+    assert [one.name for one in found.candidates] == ["quiet"]
+    assert [one.name for one in found.regular] == ["nightly"]
+    assert history.asked == {quiet, nightly}
+
+
+def test_where_all_are_busy_nobody_is_asked_for_disks() -> None:
+    history = Noting()
+    history.host("kvm1", HOST)
+    guest(history, "busy", 0.6)
+    assert (answer(history).candidates, history.asked) == ((), set())
 
 
 def hours_busy(hours: tuple[int, ...], days: range = range(DAYS), rest: float = 0.01) -> npt.NDArray[np.float64]:

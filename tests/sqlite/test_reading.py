@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from domstat_sinks.sqlite import connect, schema
 from domstat_sinks.sqlite.answers import streams
 from domstat_sinks.sqlite.answers.export import Exporter
 from domstat_sinks.sqlite.answers.query import Query
+from domstat_sinks.sqlite.answers.sealed_slabs import SealedSlab
 from domstat_sinks.sqlite.answers.sketched import OF_RATES, OF_VALUES
+from domstat_sinks.sqlite.answers.slabs import Owner, Stat
 from domstat_sinks.sqlite.heads.row import DamagedError
 from domstat_sinks.sqlite.keeping import merging, upkeep
 from domstat_sinks.sqlite.keeping.sealing import retire
@@ -355,3 +357,22 @@ def test_a_field_that_comes_while_a_reader_is_open_is_read(tmp_path: Path, ticks
     assert [one.values.tolist() for one in asked.read(select)] == [[5]]
     connection.close()
     writer.close()
+
+
+def test_what_buckets_say_of_whole_records_is_unpacked_once_for_all_fields(
+    asked: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: Counter[tuple[int, str]] = Counter()
+    stat = SealedSlab.stat
+
+    def counted(slab: SealedSlab, name: str, owners: Sequence[Owner]) -> Stat:
+        read[slab._known.number, name] += 1
+        return stat(slab, name, owners)
+
+    monkeypatch.setattr(SealedSlab, "stat", counted)
+    fields = ("balloon.rss", "balloon.usable", "balloon.available")
+    span = Span(START_MS // HOUR_MS * HOUR_MS + HOUR_MS, START_MS // HOUR_MS * HOUR_MS + 20 * HOUR_MS)
+    found = list(asked.read(Select(span=span, fields=fields, step_ms=HOUR_MS, tolerance=0.01)))
+    assert len(found) == len(fields) * len(UUIDS)
+    assert read
+    assert {times for (_, name), times in read.items() if name.startswith("rollup.")} == {1}
