@@ -36,11 +36,12 @@ LEVELS = {1: Level(HOUR_MS, 1_024), 2: Level(DAY_MS, 8_640)}
 """At 10 s an hour has 360 ticks and a day 8,640; whoever ticks faster has segments of as many ticks, not of a day."""
 
 TIER_LEVELS = {
-    1: {1: Level(DAY_MS, 512), 2: Level(10 * DAY_MS, 4_096), 3: Level(30 * DAY_MS, 12_288)},
-    2: {1: Level(10 * DAY_MS, 512), 2: Level(30 * DAY_MS, 4_096), 3: Level(120 * DAY_MS, 12_288)},
+    1: {1: Level(DAY_MS, 512), 2: Level(10 * DAY_MS, 4_096)},
+    2: {1: Level(10 * DAY_MS, 512), 2: Level(30 * DAY_MS, 4_096), 3: Level(120 * DAY_MS, 4_096)},
 }
-"""By tier, the same for buckets: a day has 288 of five minutes, thirty days have 720 hours. Questions of buckets are long,
-and each segment costs one as much as hundreds of its buckets do; what is merged at once is no more than a day's ticks."""
+"""By tier, the same for buckets: a day has 288 of five minutes, 120 days have 2,880 hours. Hours are asked for by the year,
+and a segment costs a question as much as hundreds of its buckets do; five minutes are asked for by the month, and go
+while there are others: a segment at a time."""
 
 LAST = max(LEVELS)
 """The level from which nothing is merged any further: its chunks are packed as small as can be."""
