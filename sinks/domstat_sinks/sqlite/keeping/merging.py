@@ -39,9 +39,9 @@ TIER_LEVELS = {
     1: {1: Level(DAY_MS, 512), 2: Level(10 * DAY_MS, 4_096)},
     2: {1: Level(10 * DAY_MS, 512), 2: Level(30 * DAY_MS, 4_096), 3: Level(120 * DAY_MS, 4_096)},
 }
-"""By tier, the same for buckets: a day has 288 of five minutes, 120 days have 2,880 hours. Hours are asked for by the year,
-and a segment costs a question as much as hundreds of its buckets do; five minutes are asked for by the month, and go
-while there are others: a segment at a time."""
+"""By tier, the same for buckets: a day has 288 of five minutes, 120 days have 2,880 hours. Hours are asked for by the
+year, and a segment costs a question as much as hundreds of its buckets do; five minutes are asked for by the month, and
+go while there are others: a segment at a time."""
 
 LAST = max(LEVELS)
 """The level from which nothing is merged any further: its chunks are packed as small as can be."""
