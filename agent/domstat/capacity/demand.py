@@ -135,6 +135,7 @@ def memory_of_guests(figures: Figures, over: Grid, *, by_host: bool = False, onl
 
     What a guest itself calls used is less: what it once touched stays resident, as its cache.
     """
+    figures.expect((Kind.GUEST,), ("balloon.rss", "balloon.current"), over, only=only)
     resident = figures.guests("balloon.rss", over, by_host=by_host, only=only)
     given = figures.guests("balloon.current", over, by_host=by_host, only=only)
     rows = []

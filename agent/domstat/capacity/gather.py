@@ -73,7 +73,6 @@ class Figures:
         self._on_damaged = on_damaged
         self._matrices: OrderedDict[_Asked, Matrix[Key]] = OrderedDict()
         self._parts: dict[tuple[str, ...], Figures] = {}
-        self._expected: set[object] = set()
 
     @cached_property
     def fleet(self) -> Fleet:
@@ -176,13 +175,13 @@ class Figures:
         only: tuple[str, ...] = (),
     ) -> None:
         """Read several fields at once, which will all be asked for: a read has a cost of its own."""
-        expected = (kinds, fields, over, how, rate, only)
-        if expected in self._expected or not over.count:
+        found: dict[_Asked, list[Series]] = {
+            _Asked(kind, field, over, how, rate, only): [] for kind in kinds for field in fields
+        }
+        if not over.count or all(asked in self._matrices for asked in found):
             return
-        self._expected.add(expected)
-        found: dict[_Asked, list[Series]] = {}
-        for one in self._read(_Asked(kinds[0], "", over, how, rate, only), kinds, fields):
-            found.setdefault(_Asked(one.subject.kind, one.field, over, how, rate, only), []).append(one)
+        for one in self._read(next(iter(found)), kinds, fields):
+            found[_Asked(one.subject.kind, one.field, over, how, rate, only)].append(one)
         for asked, series in found.items():
             self._remember(asked, _matrix(over, series))
 
