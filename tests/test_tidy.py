@@ -31,7 +31,7 @@ AGENT = PACKAGES[0]
 WORKER = AGENT / "collect" / "worker"
 
 PURE = (
-    "model", "catalog", "rates", "derive", "jsonlines", "settings", "text", "uri", "collect/block",
+    "model", "catalog", "rates", "derive", "jsonlines", "settings", "text", "units", "uri", "collect/block",
     "collect/definition", "collect/events", "collect/findings", "collect/known", "collect/labels", "collect/naming",
     "collect/quarantine", "collect/sample", "collect/subject", "collect/tally", "collect/times", "collect/unseen",
     "collect/wire",
@@ -41,7 +41,7 @@ ALLOWED = {
     "libvirt": {"agent/domstat/collect/worker/"},
     "sqlite3": {"sinks/domstat_sinks/sqlite/", "agent/domstat/deliver/"},
     "influxdb_client": {"sinks/domstat_sinks/influxdb/client.py"},
-    "urllib3": {"sinks/domstat_sinks/influxdb/client.py", "sinks/domstat_sinks/influxdb/transport.py"},
+    "urllib3": {"sinks/domstat_sinks/sending/transport.py"},
     "isal": {
         "agent/domstat/deliver/",
         "sinks/domstat_sinks/influxdb/client.py",

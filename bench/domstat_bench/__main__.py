@@ -21,6 +21,7 @@ from domstat_bench import (
     hang,
     lab,
     measure,
+    memory,
     outage,
     peers,
     plans,
@@ -31,6 +32,7 @@ from domstat_bench import (
     scenario_writer,
     scenarios,
     scrape,
+    sinks,
     store,
     store_table,
     store_year,
@@ -38,6 +40,7 @@ from domstat_bench import (
 )
 from domstat_bench.agent_run import SINKS, BenchError
 from domstat_bench.scenario_courses import HOUR_MS
+from domstat_bench.sink_rigs import RIGS
 from domstat_lab.connection import open_connection
 from domstat_lab.errors import LabError
 
@@ -131,9 +134,26 @@ def _add_made_up(commands: Any) -> None:
     forecasting.add_argument("folder", nargs="?", type=Path, metavar="DIR", help="CSV files of timestamp,value")
     forecasting.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file too")
     forecasting.set_defaults(act=_forecast)
+    _add_sinks_options(commands.add_parser("sinks", help="what the same ticks cost in each of the shipped sinks"))
     _add_year_options(commands.add_parser("year", help="a year of made-up guests, and what is asked of it"))
+    _add_memory_options(commands.add_parser("memory", help="what the agent holds, with sqlite and prometheus"))
     _add_capacity_options(commands.add_parser("capacity", help="what each of the planner's questions costs"))
     _add_scenario_options(commands.add_parser("scenario", help="write a history of made-up hosts, to try commands on"))
+
+
+def _add_sinks_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--guests", type=int, default=sinks.GUESTS, help="made-up guests (default: %(default)s)")
+    parser.add_argument("--hours", type=int, default=sinks.HOURS, help="hours of ticks (default: %(default)s)")
+    parser.add_argument("--sink", choices=list(RIGS), action="append", help="may be repeated (default: all)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file too")
+    parser.set_defaults(act=_sinks)
+
+
+def _add_memory_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--guests", type=int, default=memory.GUESTS, help="replayed guests (default: %(default)s)")
+    parser.add_argument("--ticks", type=int, default=memory.TICKS_AFTER, help="ticks after the first sealing")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file too")
+    parser.set_defaults(act=_memory)
 
 
 def _add_capacity_options(parser: argparse.ArgumentParser) -> None:
@@ -183,6 +203,18 @@ def _tick(arguments: argparse.Namespace) -> dict[str, Any]:
         if item.profile is not None:
             print(scale.profile_table(item), flush=True)
     return {"head": head, "real": real, "replayed": replayed}
+
+
+def _memory(arguments: argparse.Namespace) -> dict[str, Any]:
+    with lab.running(REAL_GUESTS[0]) as guests:
+        connection = open_connection(guests.uri_ro, readonly=True)
+        head = measure.head(connection)
+        recording = replay.record(connection, sum(GROUPS[group] for group in raw_loop.GROUPS_ASKED), ACTIVE | NOWAIT)
+        connection.close()
+    print(report.heading(head), flush=True)
+    held = memory.run(recording, arguments.guests, arguments.ticks)
+    print(memory.table(held), flush=True)
+    return {"head": head, "memory": held}
 
 
 def _peers(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -239,6 +271,13 @@ def _encode(arguments: argparse.Namespace) -> dict[str, Any]:
     measured = [encode.run(count, arguments.rounds) for count in arguments.guests or [encode.GUESTS]]
     print(encode.table(measured), flush=True)
     return {"encode": measured}
+
+
+def _sinks(arguments: argparse.Namespace) -> dict[str, Any]:
+    measured = sinks.run(arguments.guests, arguments.hours, arguments.sink or list(RIGS), _say)
+    print(report.heading(measured.head))
+    print(sinks.table(measured), flush=True)
+    return {"sinks": measured}
 
 
 def _store(arguments: argparse.Namespace) -> dict[str, Any]:

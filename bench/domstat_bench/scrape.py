@@ -228,7 +228,7 @@ for line in sys.stdin:
 
 
 @contextlib.contextmanager
-def _client(port: int) -> Iterator[Callable[[], int]]:
+def scraping(port: int) -> Iterator[Callable[[], int]]:
     """Start a process that scrapes whenever the function is called, which returns how many bytes came."""
     command = [sys.executable, "-c", _CLIENT, f"http://127.0.0.1:{port}/metrics"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
@@ -256,7 +256,7 @@ def run(count: int, rounds: int) -> Costs:
     spare_collections()  # as the agent does
     costs: dict[str, list[float]] = {name: [] for name in ("taking", "scrape", "rated", "again", "library")}
     try:
-        with _client(sink.port) as scrape:
+        with scraping(sink.port) as scrape:
             sink.write([guests.tick(described=True)])
             first, packed_bytes = _cost(scrape)
             text = b""

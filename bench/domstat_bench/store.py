@@ -87,7 +87,7 @@ class Figures(Struct, frozen=True):
 
 def run(plan: Plan, say: Callable[[str], None]) -> Figures:
     """Measure everything, one after the other; *say* is told what is being done."""
-    begin_ms = _begin_ms(max(plan.hours, plan.peers_hours))
+    begin_ms = monday_ms(max(plan.hours, plan.peers_hours))
     all_guests = Workload(plan.guests, begin_ms=begin_ms)
     few = Workload(plan.peers_guests, begin_ms=begin_ms)
     is_same = (plan.guests, plan.hours) == (plan.peers_guests, plan.peers_hours)
@@ -115,7 +115,7 @@ def run(plan: Plan, say: Callable[[str], None]) -> Figures:
     )
 
 
-def _begin_ms(hours: int) -> int:
+def monday_ms(hours: int) -> int:
     """Return the Monday that the guests begin on, so that all is over by now: stores take little of the future."""
     week_ms = WEEK_HOURS * HOUR_MS
     latest_ms = time.time_ns() // 10**6 - hours * HOUR_MS

@@ -79,7 +79,7 @@ def recorded(specs: Sequence[GuestSpec], ticks: int) -> Iterator[Iterator[Batch]
     made = image.ensure()
     with tempfile.TemporaryDirectory(prefix="domstat-bench-", ignore_cleanup_errors=True) as name:
         state = Path(name) / "state"
-        state.mkdir()
+        state.mkdir(mode=0o700)
         with PrivateLibvirtd(Path(name) / "lab") as lab:
             guests.start(lab, specs, made)
             guests.wait_booted(lab, specs)

@@ -17,8 +17,8 @@ from rich.text import Text
 
 from domstat.model import Batch, Kind, Record, key_of, split_key
 from domstat.text import printable
+from domstat.units import MISSING, cores, count, known, latency, percent, size, whole
 from domstat_sinks.lines import GUEST_STATES, host_line, is_occurrence, number, occurrence_line, pool_line, word
-from domstat_sinks.units import MISSING, count, duration, optional, percent, size
 
 MEMORY_FRESH_S = 60.0
 """A balloon driver that is asked every few seconds and has been silent for a minute no longer tells what is used."""
@@ -82,11 +82,11 @@ class Guest:
     def write_latency(self) -> float | None:
         """Return the mean time of a write, over all disks: busy ones weigh more."""
         seconds = requests = 0.0
-        for key, latency in self.record.derived.items():
+        for key, mean_s in self.record.derived.items():
             field, disk = split_key(key)
             if field == "block.wr.latency":
                 weight = self.record.rates.get(key_of("block.wr.reqs", disk), 0.0)
-                seconds, requests = seconds + latency * weight, requests + weight
+                seconds, requests = seconds + mean_s * weight, requests + weight
         return seconds / requests if requests else None
 
     def memory(self) -> str:
@@ -96,7 +96,7 @@ class Guest:
         the host, which is another thing and says so: ``rss 3.0G/4.0G``.
         """
         used, age = self.record.derived.get("memory.used"), self.record.derived.get("memory.age")
-        configured = optional(lambda kib: size(kib * _KIB), self.number("balloon.current"))
+        configured = known(lambda kib: size(kib * _KIB), self.number("balloon.current"))
         if used is not None and age is not None and age <= MEMORY_FRESH_S:
             return f"{size(used)}/{configured}"
         resident = self.number("balloon.rss")
@@ -114,20 +114,20 @@ class _Column(Struct, frozen=True):
 
 
 def _total(write: Callable[[float], str], *fields: str) -> Callable[[Guest], str]:
-    return lambda guest: optional(write, guest.total(*fields))
+    return lambda guest: known(write, guest.total(*fields))
 
 
 _COLUMNS = (
     _Column("state", 3, Guest.state),
-    _Column("vCPU", 10, lambda guest: optional(lambda value: f"{value:.0f}", guest.number("vcpu.current"))),
-    _Column("CPU", 1, lambda guest: optional(percent, guest.record.derived.get("cpu.utilization"))),
-    _Column("cores", 12, lambda guest: optional(lambda cores: f"{cores:.2f}", guest.record.derived.get("cpu.cores"))),
-    _Column("steal", 9, lambda guest: optional(percent, guest.steal())),
+    _Column("vCPU", 10, lambda guest: known(whole, guest.number("vcpu.current"))),
+    _Column("CPU", 1, lambda guest: known(percent, guest.record.derived.get("cpu.utilization"))),
+    _Column("cores", 12, lambda guest: known(cores, guest.record.derived.get("cpu.cores"))),
+    _Column("steal", 9, lambda guest: known(percent, guest.steal())),
     _Column("memory", 2, Guest.memory),
     _Column("rd/s", 5, _total(size, "block.rd.bytes")),
     _Column("wr/s", 4, _total(size, "block.wr.bytes")),
     _Column("IOPS", 11, _total(count, "block.rd.reqs", "block.wr.reqs")),
-    _Column("w-lat", 8, lambda guest: optional(duration, guest.write_latency())),
+    _Column("w-lat", 8, lambda guest: known(latency, guest.write_latency())),
     _Column("rx/s", 6, _total(size, "net.rx.bytes")),
     _Column("tx/s", 7, _total(size, "net.tx.bytes")),
 )

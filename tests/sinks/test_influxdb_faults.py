@@ -17,7 +17,7 @@ import certificates
 from domstat.sink import Retry
 from domstat_sinks.influxdb import InfluxdbSink
 from domstat_sinks.influxdb.settings import InfluxdbSettings
-from domstat_sinks.influxdb.transport import ANSWER_BYTES_MAX
+from domstat_sinks.sending.transport import ANSWER_BYTES_MAX
 from records import batch, guest_record
 from scripted import Reply, Request, ScriptedServer, Step, after, drips, endless, reset, said, sends
 from told import Told

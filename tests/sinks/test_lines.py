@@ -7,8 +7,8 @@ from datetime import datetime
 import pytest
 
 from domstat.model import Kind
+from domstat.units import MISSING
 from domstat_sinks.lines import host_line, is_occurrence, occurrence_line, pool_line
-from domstat_sinks.units import MISSING
 from records import TIME_MS, event_record, gap_record, host_record, one_of_each, pool_record
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from domstat_sinks.influxdb.answers import MENDED_AFTER_S, Answer, Denied, Later, Meaning, Refused, Stored, TooLarge
 from domstat_sinks.remote_write.answers import Fault, fault_of, meaning_of
+from domstat_sinks.sending.answers import MENDED_AFTER_S, Answer, Denied, Later, Meaning, Refused, Stored, TooLarge
 
 MIMIR = "failed pushing to ingester mimir-1: user=anonymous: "
 OF_SERIES = '. The affected sample has timestamp 2026-11-22T22:15:04.123Z and is from series {__name__="a"}'

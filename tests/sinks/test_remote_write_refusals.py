@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domstat.model import Kind
-from domstat_sinks.influxdb.answers import Refused, Stored, TooLarge
-from domstat_sinks.influxdb.bisection import Outcome, RefusesEverything
 from domstat_sinks.remote_write.encoder import Piece
 from domstat_sinks.remote_write.refusals import Refusal, find
 from domstat_sinks.remote_write.requests import Request
 from domstat_sinks.remote_write.series import ONE, labels_of, sample_of, series_of, split
+from domstat_sinks.sending.answers import Outcome, Refused, Stored, TooLarge
+from domstat_sinks.sending.bisection import RefusesEverything
 
 
 def piece(number: int, count: int) -> Piece:

@@ -7,6 +7,7 @@ import pytest
 from domstat.top.columns import COLUMNS, NAME_MIN, ORDERS, chosen
 from domstat.top.guest import Row, row_of
 from domstat.top.lines import width_of
+from domstat.units import MISSING
 from records import guest_record
 from top.fleets import stuck
 
@@ -67,4 +68,4 @@ def test_a_paused_guest_is_yellow_and_a_running_one_plain() -> None:
 def test_memory_is_used_and_given_or_what_the_process_holds() -> None:
     assert cell(row_of((guest_record(),)), "memory") == "1.9G/4.0G"
     assert cell(row_of((guest_record(without=("balloon.last-update",)),)), "memory") == "rss 3.0G"
-    assert cell(row_of((guest_record(without=("balloon.",)),)), "memory") == "-"
+    assert cell(row_of((guest_record(without=("balloon.",)),)), "memory") == MISSING

@@ -7,6 +7,7 @@ import pytest
 from domstat.model import Domain, Partial
 from domstat.top.guest import row_of
 from domstat.top.measures import CPU, READ
+from domstat.units import MISSING
 from records import GIB_IN_KIB, HOST, TIME_MS, UUID, guest_record
 from top.fleets import guest, stuck
 
@@ -26,7 +27,7 @@ def test_a_state_is_a_word(number: int, word: str) -> None:
 
 
 def test_without_a_state_there_is_no_word_for_it() -> None:
-    assert row_of((guest_record(without=("state.",)),)).state == "-"
+    assert row_of((guest_record(without=("state.",)),)).state == MISSING
 
 
 def test_a_guest_whose_process_does_not_answer_is_stuck() -> None:

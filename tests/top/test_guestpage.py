@@ -8,6 +8,7 @@ from domstat.top.guestpage import DEVICES_MAX, guest_lines
 from domstat.top.lines import text_of
 from domstat.top.measures import CPU
 from domstat.top.ring import BINS
+from domstat.units import MISSING
 from records import guest_record
 from top.fleets import guest, stuck
 
@@ -68,7 +69,7 @@ def test_vcpus_stand_in_the_order_of_their_numbers() -> None:
 
 
 def test_a_disk_without_requests_has_no_latency() -> None:
-    assert found(shown(guest(1, load=0.0)), "vda").split()[-2:] == ["-", "-"]
+    assert found(shown(guest(1, load=0.0)), "vda").split()[-2:] == [MISSING, MISSING]
 
 
 def test_kinds_of_devices_that_a_guest_lacks_are_left_out() -> None:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from domstat.top import numbers
+from domstat import units
 from domstat.top.guest import Row
 from domstat.top.lines import Tone
 from domstat.top.measures import CPU, LATENCY, MEMORY, READ, RX, STEAL, TX, WRITE
-from domstat.top.numbers import MISSING, known
+from domstat.units import MISSING, known
 
 NAME_MIN = 16
 """Columns give way until a guest's name has so much room."""
@@ -74,8 +74,8 @@ ORDERS = (
 def _memory(row: Row) -> str:
     """Write memory used and given, ``1.9G/4.0G``, or what the process holds where the guest does not say."""
     if row.values[MEMORY] is not None:
-        return f"{known(numbers.size, row.values[MEMORY])}/{known(numbers.size, row.configured)}"
-    return f"rss {numbers.size(row.resident)}" if row.resident is not None else MISSING
+        return f"{known(units.size, row.values[MEMORY])}/{known(units.size, row.configured)}"
+    return f"rss {units.size(row.resident)}" if row.resident is not None else MISSING
 
 
 def _state(row: Row) -> str:
@@ -86,7 +86,7 @@ def _state_tone(row: Row) -> Tone:
     return "bad" if row.stuck else "plain" if row.state == "running" else "warn"
 
 
-def _value(place: int, write: numbers.Write) -> Callable[[Row], str]:
+def _value(place: int, write: units.Write) -> Callable[[Row], str]:
     return lambda row: known(write, row.values[place])
 
 
@@ -97,17 +97,17 @@ def _above(place: int, limit: float) -> Callable[[Row], Tone]:
 COLUMNS = (
     Column("host", 10, 10, lambda row: row.host, right=False),
     Column("state", 9, 2, _state, _state_tone, right=False),
-    Column("CPU", 5, 0, _value(CPU, numbers.percent), _above(CPU, BUSY), sort="c"),
-    Column("cores", 5, 12, lambda row: known(numbers.cores, row.cores), sort="c"),
-    Column("vCPU", 4, 13, lambda row: known(numbers.whole, row.vcpus)),
+    Column("CPU", 5, 0, _value(CPU, units.percent), _above(CPU, BUSY), sort="c"),
+    Column("cores", 5, 12, lambda row: known(units.cores, row.cores), sort="c"),
+    Column("vCPU", 4, 13, lambda row: known(units.whole, row.vcpus)),
     Column("memory", 9, 1, _memory, sort="m"),
-    Column("rd/s", 5, 4, _value(READ, numbers.size), sort="d"),
-    Column("wr/s", 5, 3, _value(WRITE, numbers.size), sort="d"),
-    Column("IOPS", 5, 11, lambda row: known(numbers.count, row.iops)),
-    Column("lat", 5, 8, _value(LATENCY, numbers.latency), sort="l"),
-    Column("rx/s", 5, 6, _value(RX, numbers.size), sort="n"),
-    Column("tx/s", 5, 7, _value(TX, numbers.size), sort="n"),
-    Column("steal", 5, 5, _value(STEAL, numbers.percent), _above(STEAL, STOLEN), sort="s"),
+    Column("rd/s", 5, 4, _value(READ, units.size), sort="d"),
+    Column("wr/s", 5, 3, _value(WRITE, units.size), sort="d"),
+    Column("IOPS", 5, 11, lambda row: known(units.count, row.iops)),
+    Column("lat", 5, 8, _value(LATENCY, units.latency), sort="l"),
+    Column("rx/s", 5, 6, _value(RX, units.size), sort="n"),
+    Column("tx/s", 5, 7, _value(TX, units.size), sort="n"),
+    Column("steal", 5, 5, _value(STEAL, units.percent), _above(STEAL, STOLEN), sort="s"),
 )
 
 

@@ -10,6 +10,7 @@ from msgspec import Struct
 from domstat.catalog import needs_the_monitor
 from domstat.model import Record
 from domstat.top.measures import Said, measured
+from domstat.units import MISSING
 
 STATES = ("no state", "running", "idle", "paused", "stopping", "off", "crashed", "suspended")
 """virDomainState, each in a word that a narrow column has room for."""
@@ -92,5 +93,5 @@ def _bytes(kib: float | None) -> float | None:
 
 def _word(state: float | None) -> str:
     if state is None:
-        return "-"
+        return MISSING
     return STATES[int(state)] if 0 <= state < len(STATES) else f"state {state:.0f}"

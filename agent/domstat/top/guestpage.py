@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import Struct
 
+from domstat import units
 from domstat.model import key_of, split_key, whole_device
 from domstat.text import span
-from domstat.top import numbers
 from domstat.top.guest import Row
 from domstat.top.lines import Line, fit, spark
 from domstat.top.measures import MEASURES, Said
-from domstat.top.numbers import Write, known
 from domstat.top.ring import BIN_MS, BINS
+from domstat.units import Write, known
 
 DEVICES_MAX = 512
 """Lines of each kind: QEMU has no guest with more vCPUs in use, and nobody scrolls further."""
@@ -44,31 +44,31 @@ _KINDS: tuple[tuple[str, tuple[_Figure, ...]], ...] = (
         "vcpu",
         (
             _Figure("state", "vcpu.state", _vcpu_state, is_rate=False),
-            _Figure("busy", "vcpu.time", numbers.percent),
-            _Figure("steal", "vcpu.delay", numbers.percent),
-            _Figure("wait", "vcpu.wait", numbers.percent),
+            _Figure("busy", "vcpu.time", units.percent),
+            _Figure("steal", "vcpu.delay", units.percent),
+            _Figure("wait", "vcpu.wait", units.percent),
         ),
     ),
     (
         "block",
         (
-            _Figure("rd/s", "block.rd.bytes", numbers.size),
-            _Figure("wr/s", "block.wr.bytes", numbers.size),
-            _Figure("reads/s", "block.rd.reqs", numbers.count),
-            _Figure("writes/s", "block.wr.reqs", numbers.count),
-            _Figure("rd lat", "block.rd.times", numbers.latency, per="block.rd.reqs"),
-            _Figure("wr lat", "block.wr.times", numbers.latency, per="block.wr.reqs"),
+            _Figure("rd/s", "block.rd.bytes", units.size),
+            _Figure("wr/s", "block.wr.bytes", units.size),
+            _Figure("reads/s", "block.rd.reqs", units.count),
+            _Figure("writes/s", "block.wr.reqs", units.count),
+            _Figure("rd lat", "block.rd.times", units.latency, per="block.rd.reqs"),
+            _Figure("wr lat", "block.wr.times", units.latency, per="block.wr.reqs"),
         ),
     ),
     (
         "net",
         (
-            _Figure("rx/s", "net.rx.bytes", numbers.size),
-            _Figure("tx/s", "net.tx.bytes", numbers.size),
-            _Figure("rx pkt/s", "net.rx.pkts", numbers.count),
-            _Figure("tx pkt/s", "net.tx.pkts", numbers.count),
-            _Figure("drops/s", "net.rx.drop", numbers.count),
-            _Figure("errors/s", "net.rx.errs", numbers.count),
+            _Figure("rx/s", "net.rx.bytes", units.size),
+            _Figure("tx/s", "net.tx.bytes", units.size),
+            _Figure("rx pkt/s", "net.rx.pkts", units.count),
+            _Figure("tx pkt/s", "net.tx.pkts", units.count),
+            _Figure("drops/s", "net.rx.drop", units.count),
+            _Figure("errors/s", "net.rx.errs", units.count),
         ),
     ),
 )
@@ -87,10 +87,10 @@ def _head(row: Row, width: int) -> Iterator[Line]:
     yield ((f"{fit(row.uuid, 36).rstrip()} on {fit(row.host, width).rstrip()}", "dim"),)
     parts = [
         row.state,
-        f"{known(numbers.whole, row.vcpus)} vCPUs",
-        f"{known(numbers.cores, row.cores)} CPUs busy",
-        f"memory {known(numbers.size, row.configured)} given",
-        f"{known(numbers.size, row.resident)} resident",
+        f"{known(units.whole, row.vcpus)} vCPUs",
+        f"{known(units.cores, row.cores)} CPUs busy",
+        f"memory {known(units.size, row.configured)} given",
+        f"{known(units.size, row.resident)} resident",
     ]
     yield ((" · ".join(parts), "plain"),)
     if row.stuck:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from domstat import units
 from domstat.text import span
-from domstat.top import numbers
 from domstat.top.fleet import HostRow
 from domstat.top.lines import Frame, Line, counted, fit, gauge
-from domstat.top.numbers import known
+from domstat.units import known
 
 HOSTS_MAX = 5
 """Lines for hosts: guests are what is looked at, and h goes through the hosts one by one."""
@@ -52,12 +52,12 @@ def _line(host: HostRow, frame: Frame) -> Line:
     if host.trouble:
         return ((fit(host.name, name), "bad"), (f" {fit(host.trouble, frame.width).rstrip()}", "bad"))
     share = host.memory_used / host.memory_total if host.memory_used is not None and host.memory_total else None
-    memory = f" {known(numbers.size, host.memory_used)}/{known(numbers.size, host.memory_total)}"
+    memory = f" {known(units.size, host.memory_used)}/{known(units.size, host.memory_total)}"
     line: Line = (
         (fit(host.name, name), "strong"),
         (" CPU ", "plain"),
         *gauge(host.busy, bar),
-        (f" {known(numbers.percent, host.busy):>4} of {known(numbers.whole, host.cpus):<3}", "plain"),
+        (f" {known(units.percent, host.busy):>4} of {known(units.whole, host.cpus):<3}", "plain"),
         (" mem ", "plain"),
         *gauge(share, bar),
         (f"{memory:<11}", "plain"),
@@ -82,5 +82,5 @@ def _versions(host: HostRow, frame: Frame) -> Line:
     if host.interval_s:
         parts.append(f"every {span(host.interval_s) if host.interval_s >= 1 else f'{host.interval_s * 1000:.0f}ms'}")
     if host.call_s is not None:
-        parts.append(f"call {numbers.latency(host.call_s)}")
+        parts.append(f"call {units.latency(host.call_s)}")
     return (*late, (" · ".join(parts), "dim"))

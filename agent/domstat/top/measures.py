@@ -10,9 +10,9 @@ from functools import lru_cache
 
 from msgspec import Struct
 
+from domstat import units
 from domstat.model import Figures, split_key
-from domstat.top import numbers
-from domstat.top.numbers import Write
+from domstat.units import Write
 
 MEMORY_FRESH_S = 60.0
 """A balloon driver that has been silent for a minute no longer tells what is used."""
@@ -95,14 +95,14 @@ def _latency(said: Said) -> float | None:
 
 
 MEASURES = (
-    Measure("CPU", _utilization, numbers.percent),
-    Measure("memory", _memory, numbers.size),
-    Measure("read/s", lambda said: said.total("block.rd.bytes"), numbers.size),
-    Measure("write/s", lambda said: said.total("block.wr.bytes"), numbers.size),
-    Measure("latency", _latency, numbers.latency),
-    Measure("rx/s", lambda said: said.total("net.rx.bytes"), numbers.size),
-    Measure("tx/s", lambda said: said.total("net.tx.bytes"), numbers.size),
-    Measure("steal", lambda said: said.most("vcpu.delay"), numbers.percent),
+    Measure("CPU", _utilization, units.percent),
+    Measure("memory", _memory, units.size),
+    Measure("read/s", lambda said: said.total("block.rd.bytes"), units.size),
+    Measure("write/s", lambda said: said.total("block.wr.bytes"), units.size),
+    Measure("latency", _latency, units.latency),
+    Measure("rx/s", lambda said: said.total("net.rx.bytes"), units.size),
+    Measure("tx/s", lambda said: said.total("net.tx.bytes"), units.size),
+    Measure("steal", lambda said: said.most("vcpu.delay"), units.percent),
 )
 """What the last hour is kept of, and drawn in this order."""
 

@@ -7,8 +7,8 @@ from datetime import datetime
 from textwrap import wrap
 from typing import TypeAlias
 
+from domstat import units
 from domstat.text import printable
-from domstat.top import numbers
 from domstat.top.columns import BUSY, ORDERS, STOLEN, Column, chosen
 from domstat.top.fleet import Picture
 from domstat.top.guest import Row
@@ -122,7 +122,7 @@ def _row(row: Row, columns: tuple[Column, ...], name: int) -> Line:
     pieces: list[tuple[str, Tone]] = [(fit(row.name, name), "bad" if row.stuck else "strong")]
     for column in columns:
         cell = column.cell(row)
-        tone = "dim" if cell == numbers.MISSING else column.tone(row)
+        tone = "dim" if cell == units.MISSING else column.tone(row)
         pieces.append((" " + fit(cell, column.width, right=column.right), tone))
     return tuple(pieces)
 

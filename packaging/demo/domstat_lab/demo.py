@@ -107,7 +107,7 @@ def _watch(uri: str, seconds: float) -> Path:
     if not DOMSTAT.exists():
         raise LabError(f"{DOMSTAT} does not exist: run the demo by ./dev demo, which installs it")
     shutil.rmtree(STATE, ignore_errors=True)
-    STATE.mkdir(parents=True)
+    STATE.mkdir(mode=0o700, parents=True)
     config = STATE / "domstat.toml"
     # JSON's strings are TOML's too.
     config.write_text(CONFIG.format(state=json.dumps(str(STATE)), interval=INTERVAL_S, uri=json.dumps(uri)))

@@ -14,10 +14,12 @@ from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.service.write_service import WriteService
 from isal import isal_zlib
 
-from domstat_sinks.influxdb.answers import Answer, Denied, Later, Meaning, meaning_of
-from domstat_sinks.influxdb.settings import InfluxdbSettings, compresses, is_encrypted
-from domstat_sinks.influxdb.token import Authorization
-from domstat_sinks.influxdb.transport import BoundedPool, NotStored, Unreachable, has_unreadable_header, tls_of
+from domstat_sinks.influxdb.answers import meaning_of
+from domstat_sinks.influxdb.settings import InfluxdbSettings, compresses
+from domstat_sinks.sending.answers import Answer, Denied, Later, Meaning, veiled
+from domstat_sinks.sending.authorization import Authorization
+from domstat_sinks.sending.settings import is_encrypted
+from domstat_sinks.sending.transport import BoundedPool, NotStored, Unreachable, has_unreadable_header, tls_of
 
 GZIP_LEVEL = 1
 _GZIP = 31
@@ -31,6 +33,7 @@ class Client:
         """Get ready; nothing is sent yet. Raises OSError or ssl.SSLError for a ca_file that cannot be used."""
         self._settings = settings
         self._compresses = compresses(settings)
+        self._secrets: tuple[str, ...] = ()
         self._client: Any = InfluxDBClient(
             settings.url.rstrip("/"),
             org=settings.org,
@@ -48,6 +51,7 @@ class Client:
 
     def authorize(self, authorization: Authorization) -> None:
         """Use this token from now on."""
+        self._secrets = authorization.secrets
         self._client.api_client.set_default_header("Authorization", authorization.value)
 
     def send(self, text: bytes) -> Meaning:
@@ -65,7 +69,7 @@ class Client:
             if not has_unreadable_header(error):
                 return Later(f"{self._settings.url}: {error}")
             answer = Answer(400, reason="the answer has a header that is too long to be read")
-        return self._named(meaning_of(answer, time.time()))
+        return self._named(meaning_of(veiled(answer, self._secrets), time.time()))
 
     def close(self) -> None:
         """Close all connections; may come twice."""

@@ -11,11 +11,12 @@ from msgspec import Struct
 from domstat.model import Batch, Record
 from domstat.sink import Reject, Retry, SinkContext
 from domstat.text import printable
-from domstat_sinks.influxdb.answers import MENDED_AFTER_S, Refused, Stored, TooLarge
-from domstat_sinks.influxdb.bisection import Outcome, RefusesEverything, Search
-from domstat_sinks.influxdb.sender import Sender
+from domstat_sinks.influxdb.refusals import LINE_PROTOCOL
 from domstat_sinks.influxdb.settings import InfluxdbSettings
 from domstat_sinks.lineprotocol import Encoder
+from domstat_sinks.sending.answers import MENDED_AFTER_S, Outcome, Refused, Stored, TooLarge
+from domstat_sinks.sending.bisection import RefusesEverything, Search
+from domstat_sinks.sending.sender import Sender
 
 BODY_BYTES_MAX = 2 << 20
 """Bytes of text in one request: some 6,000 lines, of the 5,000 to 10,000 that InfluxDB is quickest with; compressed,
@@ -60,7 +61,7 @@ class InfluxdbSink:
         self._sender: Sender | None = None
         self._context: SinkContext | None = None
         self._control: bytes | None = None
-        """A line that the server has stored; see :class:`.bisection.Search`."""
+        """A line that the server has stored; see :class:`..sending.bisection.Search`."""
 
     def open(self, context: SinkContext) -> None:
         """Read the token and the certificates; the server is met with the first write. Raises Fatal."""
@@ -106,7 +107,7 @@ class InfluxdbSink:
 
     def _search(self, texts: dict[int, bytes], answer: TooLarge | Refused) -> list[_Refusal]:
         lines = [(number, line + b"\n") for number, text in texts.items() for line in text.split(b"\n")[:-1]]
-        search = Search([line for _, line in lines], self._send, self._control)
+        search = Search([line for _, line in lines], self._send, self._control, LINE_PROTOCOL)
         try:
             refused = search.run(answer)
         except RefusesEverything as error:

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 
-from domstat_sinks.influxdb.answers import (
+from domstat_sinks.sending.answers import (
     MENDED_AFTER_S,
     Answer,
     Denied,

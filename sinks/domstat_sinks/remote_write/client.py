@@ -7,11 +7,11 @@ from importlib.metadata import version
 
 from cramjam import snappy
 
-from domstat_sinks.influxdb.answers import Answer, Denied, Later, Meaning
-from domstat_sinks.influxdb.token import Authorization
-from domstat_sinks.influxdb.transport import NotStored, Unreachable, open_pool, tls_of
 from domstat_sinks.remote_write.answers import meaning_of
 from domstat_sinks.remote_write.settings import RemoteWriteSettings
+from domstat_sinks.sending.answers import Answer, Denied, Later, Meaning, veiled
+from domstat_sinks.sending.authorization import Authorization
+from domstat_sinks.sending.transport import NotStored, Unreachable, open_pool, tls_of
 
 
 class Client:
@@ -20,6 +20,7 @@ class Client:
     def __init__(self, settings: RemoteWriteSettings, authorization: Authorization | None) -> None:
         """Get ready; nothing is sent yet. Raises OSError for a ca_file that cannot be used."""
         self._url = settings.url
+        self._secrets: tuple[str, ...] = ()
         self._pool = open_pool(settings.timeout, tls_of(settings.ca_file, verify=settings.verify), settings.proxy)
         self._headers = {
             **settings.headers,
@@ -33,6 +34,7 @@ class Client:
 
     def authorize(self, authorization: Authorization) -> None:
         """Use this token from now on."""
+        self._secrets = authorization.secrets
         self._headers["Authorization"] = authorization.value
 
     def send(self, body: bytes) -> Meaning:
@@ -47,7 +49,7 @@ class Client:
             answer = error.answer
         except Unreachable as error:
             return Later(f"{self._url}: {error}")
-        meaning = meaning_of(answer, time.time())
+        meaning = meaning_of(veiled(answer, self._secrets), time.time())
         if isinstance(meaning, Later):
             return Later(f"{self._url}: {meaning.message}", meaning.after)
         if isinstance(meaning, Denied):

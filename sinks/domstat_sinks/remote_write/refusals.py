@@ -1,6 +1,6 @@
 """Which samples of a request a store refuses. Pure but for the *send* it is given.
 
-A request holds ticks of several streams; they are told apart first, then halved as :mod:`..influxdb.bisection` does it.
+A request holds ticks of several streams; they are told apart first, then halved as :mod:`..sending.bisection` does it.
 Samples that are too late or too old are so with all of their tick: a clock that was set back, an outage, an answer that
 was lost. Of these it is enough to ask for the first, the last and the middle one.
 """
@@ -12,11 +12,11 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from domstat_sinks.influxdb.answers import Refused, Stored, TooLarge
-from domstat_sinks.influxdb.bisection import Manner, Outcome, Search
 from domstat_sinks.remote_write.answers import Fault, fault_of
 from domstat_sinks.remote_write.requests import Request
 from domstat_sinks.remote_write.series import split
+from domstat_sinks.sending.answers import Outcome, Refused, Stored, TooLarge
+from domstat_sinks.sending.bisection import Manner, Search
 
 REQUESTS_MAX = 128
 """Requests that one search may take. What is left then is refused as it stands, in the smallest parts there are."""

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from msgspec import Meta, Struct
 
 from domstat.settings import Duration
-from domstat_sinks.influxdb.settings import check_url
+from domstat_sinks.sending.settings import CaFile, CredentialName, FileName, Proxy, Timeout, Verify, check_server
 
 OWN_LABELS = frozenset(
     {"__name__", "collect", "device", "domain", "host", "job", "pool", "reason", "type", "uuid", "value"}
@@ -62,7 +62,7 @@ class RemoteWriteSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = {}
     token_file: Annotated[
-        Annotated[str, Meta(min_length=1)] | None,
+        FileName | None,
         Meta(
             description="File with the token or with user:password, which nobody but its owner may read (mode 0600 or "
             "0400). It is read again when the server refuses it. Default: none is sent.",
@@ -70,7 +70,7 @@ class RemoteWriteSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = None
     token_credential: Annotated[
-        Annotated[str, Meta(pattern=r"^[^/\x00]+$")] | None,
+        CredentialName | None,
         Meta(
             description="Name of the systemd credential with the same, in place of a file (see LoadCredential=). "
             "Default: none.",
@@ -81,35 +81,15 @@ class RemoteWriteSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Literal["bearer", "basic"],
         Meta(description='How it is sent: "bearer" is a token, and "basic" takes it for user:password.'),
     ] = "bearer"
-    ca_file: Annotated[
-        Annotated[str, Meta(min_length=1)] | None,
-        Meta(
-            description="File with the certificates (PEM) of those who may sign the server's. Default: the system's.",
-            examples=["/etc/ssl/certs/our-ca.pem"],
-        ),
-    ] = None
-    verify: Annotated[
-        bool, Meta(description="Whether the server must show a certificate that is valid and its own.")
-    ] = True
-    timeout: Annotated[
-        Duration, Meta(description="How long one request may take in all, from connecting to the answer's end.")
-    ] = Duration(30)
-    proxy: Annotated[
-        Annotated[str, Meta(min_length=1)] | None,
-        Meta(
-            description="An HTTP proxy to go through. Default: none; one of the environment is not used.",
-            examples=["http://proxy:3128"],
-        ),
-    ] = None
+    ca_file: CaFile = None
+    verify: Verify = True
+    timeout: Timeout = Duration(30)
+    proxy: Proxy = None
 
     def __post_init__(self) -> None:
-        check_url("url", self.url, ("http", "https"))
+        check_server(self)
         if not urlsplit(self.url).path.strip("/"):
             raise ValueError("url has no path: remote write is taken at /api/v1/write, /api/v1/push or /api/v1/receive")
-        if self.proxy is not None:
-            check_url("proxy", self.proxy, ("http",))
-        if self.token_file is not None and self.token_credential is not None:
-            raise ValueError("token_file and token_credential are both given, and there is only one token")
         _check_labels(self.labels)
         _check_headers(self.headers)
 

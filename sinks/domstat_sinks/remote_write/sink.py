@@ -11,9 +11,6 @@ from msgspec import Struct
 from domstat.model import Batch, Record
 from domstat.sink import Fatal, Reject, Retry, SinkContext
 from domstat.text import printable
-from domstat_sinks.influxdb.answers import MENDED_AFTER_S, Refused, Stored, TooLarge
-from domstat_sinks.influxdb.bisection import Outcome, RefusesEverything
-from domstat_sinks.influxdb.sender import Sender
 from domstat_sinks.remote_write.answers import Fault, fault_of
 from domstat_sinks.remote_write.encoder import KINDS, Encoder, Piece
 from domstat_sinks.remote_write.memory import Memory
@@ -22,6 +19,9 @@ from domstat_sinks.remote_write.requests import BODY_BYTES_MAX, BODY_BYTES_MIN, 
 from domstat_sinks.remote_write.sent import Sent, Tick
 from domstat_sinks.remote_write.series import split
 from domstat_sinks.remote_write.settings import RemoteWriteSettings
+from domstat_sinks.sending.answers import MENDED_AFTER_S, Outcome, Refused, Stored, TooLarge
+from domstat_sinks.sending.bisection import RefusesEverything
+from domstat_sinks.sending.sender import Sender
 
 REASON_MAX = 600
 """Characters of why a record, or a part of one, is refused."""
@@ -64,7 +64,7 @@ class RemoteWriteSink:
         self._sender: Sender | None = None
         self._context: SinkContext | None = None
         self._control: Piece | None = None
-        """What the server stored last; see :class:`..influxdb.bisection.Search`."""
+        """What the server stored last; see :class:`..sending.bisection.Search`."""
 
     def open(self, context: SinkContext) -> None:
         """Read the token and the certificates; the server is met with the first write. Raises Fatal."""

@@ -1,14 +1,17 @@
-"""Numbers as a person reads them: at most three figures and a unit, so that columns stay narrow."""
+"""Numbers as a person reads them: at most three figures and a unit, so that columns stay narrow. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 MISSING = "–"  # noqa: RUF001 - a dash, not a minus sign: nothing is subtracted
 """What is shown for a value that is not known; it is never 0."""
 
+Write: TypeAlias = Callable[[float], str]
 
-def optional(write: Callable[[float], str], value: float | None) -> str:
+
+def known(write: Write, value: float | None) -> str:
     """Write *value*, or that it is missing."""
     return MISSING if value is None else write(value)
 
@@ -23,17 +26,27 @@ def count(value: float) -> str:
     return _scaled(value, 1000, ("", "k", "M", "G", "T"))
 
 
-def percent(ratio: float) -> str:
-    """Write a ratio as percent: ``0.4%``, ``25%``, ``103%``."""
-    return _figures(ratio * 100) + "%"
+def percent(share: float) -> str:
+    """Write a share as per cent: ``0.4%``, ``25%``, ``103%``."""
+    return _figures(share * 100) + "%"
 
 
-def duration(seconds: float) -> str:
+def cores(value: float) -> str:
+    """Write host CPUs kept busy: ``0.25``, ``3.10``, ``120``."""
+    return f"{value:.2f}" if value < 99.995 else f"{value:.0f}"
+
+
+def latency(seconds: float) -> str:
     """Write a short time: ``340µs``, ``1.5ms``, ``2.1s``."""
-    for factor, unit in ((1, "s"), (1e3, "ms")):
-        if seconds * factor >= 1:
+    for factor, unit in ((1.0, "s"), (1e3, "ms")):
+        if seconds * factor >= 0.9995:
             return _figures(seconds * factor) + unit
     return _figures(seconds * 1e6) + "µs"
+
+
+def whole(value: float) -> str:
+    """Write a small number of things exactly."""
+    return f"{value:.0f}"
 
 
 def _figures(value: float) -> str:

@@ -1,40 +1,27 @@
-"""The token as a header; see :mod:`domstat_sinks.token` for where it comes from."""
+"""The token as the header Authorization; see :mod:`domstat_sinks.token` for where it comes from."""
 
 from __future__ import annotations
 
 import base64
 import os
 from collections.abc import Mapping
-from typing import Literal, Protocol
 
+from domstat_sinks.sending.settings import ServerSettings
 from domstat_sinks.token import TokenError, read_token
 
 _PREFIXES = {"token": "Token", "bearer": "Bearer"}
 
 
-class HasToken(Protocol):
-    """Settings that say where a token is: in a file, in a credential of systemd's, or nowhere; and how it is sent."""
-
-    @property
-    def token_file(self) -> str | None:
-        """Its path."""
-
-    @property
-    def token_credential(self) -> str | None:
-        """Its name."""
-
-    @property
-    def authorization(self) -> Literal["token", "bearer", "basic"]:
-        """The scheme, of which "basic" takes the token for user:password."""
-
-
 class Authorization:
     """What is sent as the header of that name; shown as nothing."""
 
-    __slots__ = ("value",)
+    __slots__ = ("secrets", "value")
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: str, token: str = "") -> None:
         self.value = value
+        parts = {token, value, value.partition(" ")[2], token.partition(":")[2]} - {""}
+        self.secrets = tuple(sorted(parts, key=len, reverse=True))
+        """In which forms a server could send it back, the longest first."""
 
     def __repr__(self) -> str:
         return "Authorization(…)"
@@ -46,13 +33,13 @@ class Authorization:
         return hash(self.value)
 
 
-def read_authorization(settings: HasToken, environ: Mapping[str, str] = os.environ) -> Authorization | None:
+def read_authorization(settings: ServerSettings, environ: Mapping[str, str] = os.environ) -> Authorization | None:
     """Read the token, None where none is configured. Raises TokenError."""
     token = read_token(settings.token_file, settings.token_credential, "token", environ)
     if token is None:
         return None
     if settings.authorization == "basic":
-        return Authorization("Basic " + base64.b64encode(token.encode()).decode())
+        return Authorization("Basic " + base64.b64encode(token.encode()).decode(), token)
     if not (token.isascii() and token.isprintable()):
         raise TokenError("the token has characters that cannot be sent: it must be one line of plain ASCII")
-    return Authorization(f"{_PREFIXES[settings.authorization]} {token}")
+    return Authorization(f"{_PREFIXES[settings.authorization]} {token}", token)

@@ -21,10 +21,10 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, ReadTimeoutError
 
 from domstat.text import printable
-from domstat_sinks.influxdb.answers import Answer
+from domstat_sinks.sending.answers import Answer, is_success
 
 ANSWER_BYTES_MAX = 65_536
-"""Bytes of an answer's body that are read: InfluxDB 3 names up to 100 lines in it, others say a sentence."""
+"""Bytes of an answer's body that are read: some servers name a hundred items in it, others say a sentence."""
 
 CONNECT_TIMEOUT_S = 5.0
 """Seconds until a connection must stand, or half of what the whole request has: one is much around the world."""
@@ -85,9 +85,9 @@ class Watch:
 
 
 class BoundedPool:
-    """Stands in for urllib3's pool manager in influxdb-client: sends one request and follows nothing.
+    """Stands in for urllib3's pool manager, in a client library too: sends one request and follows nothing.
 
-    The client never sees an answer that is no success: it would read all of it, and log it in its own way.
+    Such a library never sees an answer that is no success: it would read all of it, and log it in its own way.
     """
 
     def __init__(self, pool: Any, timeout_s: float) -> None:
@@ -165,11 +165,6 @@ def tls_of(ca_file: str | None, *, verify: bool) -> ssl.SSLContext:
     return context
 
 
-def is_success(status: int) -> bool:
-    """Whether an answer of that status says that everything went well."""
-    return 200 <= status < 300
-
-
 def why(error: BaseException) -> str:
     """Say in a few words what went wrong, out of urllib3's nested errors."""
     causes = list(_causes(error))
@@ -189,7 +184,7 @@ def why(error: BaseException) -> str:
 
 
 def has_unreadable_header(error: BaseException) -> bool:
-    """Whether the answer came, with a header that is too long: InfluxDB 1 quotes there whatever it cannot parse."""
+    """Whether the answer came, with a header that is too long: some servers quote there whatever they cannot parse."""
     return any(isinstance(cause, http.client.LineTooLong) for cause in _causes(error))
 
 

@@ -1,4 +1,4 @@
-"""What sinks that send to an HTTP server share: a token that is read again when it is refused, and warnings."""
+"""Bodies sent with the token of the day, which is read again when it is refused; and warnings of what is unwise."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from domstat.sink import Fatal, Retry
-from domstat_sinks.influxdb.answers import MENDED_AFTER_S, Denied, Later, Meaning
-from domstat_sinks.influxdb.bisection import Outcome
-from domstat_sinks.influxdb.settings import is_encrypted, is_loopback
-from domstat_sinks.influxdb.token import Authorization, HasToken, read_authorization
+from domstat_sinks.sending.answers import MENDED_AFTER_S, Denied, Later, Meaning, Outcome
+from domstat_sinks.sending.authorization import Authorization, read_authorization
+from domstat_sinks.sending.settings import ServerSettings, is_encrypted, is_loopback
 from domstat_sinks.token import TokenError
 
 
@@ -24,22 +23,6 @@ class Client(Protocol):
 
     def close(self) -> None:
         """Close all connections; may come twice."""
-
-
-class ServerSettings(HasToken, Protocol):
-    """Settings that say which server, and how it is to be known."""
-
-    @property
-    def url(self) -> str:
-        """Where it is."""
-
-    @property
-    def ca_file(self) -> str | None:
-        """Who signs its certificate."""
-
-    @property
-    def verify(self) -> bool:
-        """Whether it must show one."""
 
 
 class Sender:

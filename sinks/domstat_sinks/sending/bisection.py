@@ -1,13 +1,12 @@
-"""Which lines a server refuses, where it does not say: found by halving. Pure but for the *send* it is given.
+"""Which items a server refuses, where it does not say: found by halving. Pure but for the *send* it is given.
 
-Every line ends in a request that was stored or in one that was refused for it alone. Lines that are sent again are the
-same points, which replace themselves, so it does not matter whether a server stores the good lines of a refused
-request (InfluxDB 1 and 3) or none (2). Lines of one measurement are kept together: refusals come in measurements (a
-field's type), and a request of nothing but refused lines is known by its count and not looked into. A sink of another
-protocol says in its own :class:`Manner` how that is there.
+Every item ends in a request that was stored or in one that was refused for it alone. Items that are sent again are the
+same ones, which replace themselves, so it does not matter whether a server stores the good items of a refused request
+or none. How servers of a protocol refuse is told by its :class:`Manner`: which items are likely to be refused together,
+and by what a part is known of which all are refused, and which so need not be looked into.
 
-A refusal that may be about the request rather than about its lines (see :mod:`.answers`) is believed of a line only if
-the server stores other lines, before and after.
+A refusal that may be about the request rather than about its items (see :mod:`.answers`) is believed of an item only if
+the server stores other items, before and after.
 """
 
 from __future__ import annotations
@@ -18,24 +17,23 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from domstat_sinks.influxdb.answers import Refused, Stored, TooLarge
+from domstat_sinks.sending.answers import Outcome, Refused, Stored, TooLarge
 
 REQUESTS_MAX = 512
-"""Requests that one search may take: 16 refused lines, each somewhere else among 5,000, are found with fewer.
+"""Requests that one search may take: 16 refused items, each somewhere else among 5,000, are found with fewer.
 
-What is left then is refused as it stands, in the smallest parts there are: a server that refuses lines everywhere
+What is left then is refused as it stands, in the smallest parts there are: a server that refuses items everywhere
 would otherwise hold up all that comes after.
 """
 
 DOUBTFUL_REQUESTS_MAX = 16
-"""Requests after which a server that has stored nothing at all, in words that need not be about lines, is left."""
+"""Requests after which a server that has stored nothing at all, in words that need not be about items, is left."""
 
-Outcome: TypeAlias = Stored | TooLarge | Refused
 Send: TypeAlias = Callable[[Sequence[bytes]], Outcome]
 
 
 class Manner(Struct, frozen=True):
-    """How a server refuses: lines with one *kinship* together, if any; all of a part where *refuses_all* can tell."""
+    """How a server refuses: items of one *kinship* together, if any; all of a part where *refuses_all* can tell."""
 
     refuses_all: Callable[[Sequence[bytes], TooLarge | Refused], bool]
     kinship: Callable[[bytes], Any] | None = None
@@ -43,32 +41,32 @@ class Manner(Struct, frozen=True):
 
 
 class RefusesEverything(Exception):
-    """The server stores nothing, in words that need not be about lines: nothing can be said of them."""
+    """The server stores nothing, in words that need not be about items: nothing can be said of them."""
 
 
 class Search:
-    """Looks for the refused among *lines*, of which all, sent at once, got the answer that :meth:`run` is given.
+    """Looks for the refused among *items*, of which all, sent at once, got the answer that :meth:`run` is given.
 
-    *control* is a line that the server has stored before, if there is one: if it takes that again, its refusals are
-    about lines.
+    *control* is an item that the server has stored before, if there is one: if it takes that again, its refusals are
+    about items.
     """
 
-    def __init__(self, lines: Sequence[bytes], send: Send, control: bytes | None, manner: Manner | None = None) -> None:
-        self._lines = lines
-        self._manner = manner or _LINE_PROTOCOL
+    def __init__(self, items: Sequence[bytes], send: Send, control: bytes | None, manner: Manner) -> None:
+        self._items = items
+        self._manner = manner
         self._send = send
         self._control = control
         self._requests = 0
         self._doubtful: str | None = None
         self._parts: deque[tuple[list[int], TooLarge | Refused]] = deque()
         self.stored: bytes | None = None
-        """A line that was stored on the way."""
+        """An item that was stored on the way."""
         self.refused: dict[int, str] = {}
-        """By their number, the lines that are refused, with the reason."""
+        """By their number, the items that are refused, with the reason."""
 
     def run(self, answer: TooLarge | Refused) -> dict[int, str]:
-        """Find the refused lines, and why. Raises RefusesEverything; whatever *send* raises comes through."""
-        self._add(list(range(len(self._lines))), answer)
+        """Find the refused items, and why. Raises RefusesEverything; whatever *send* raises comes through."""
+        self._add(list(range(len(self._items))), answer)
         if self._doubtful is not None:
             self._ask_control(self._doubtful)
         while self._parts:
@@ -93,12 +91,12 @@ class Search:
             self._try(rest)
         else:
             if (kinship := self._manner.kinship) is not None:
-                rest.sort(key=lambda number: kinship(self._lines[number]))
+                rest.sort(key=lambda number: kinship(self._items[number]))
             self._try(rest[: len(rest) // 2])
             self._try(rest[len(rest) // 2 :])
 
     def _refuses_all(self, part: list[int], answer: TooLarge | Refused) -> bool:
-        return self._manner.refuses_all([self._lines[number] for number in part], answer)
+        return self._manner.refuses_all([self._items[number] for number in part], answer)
 
     def _refuse(self, part: list[int], answer: TooLarge | Refused) -> None:
         reason = answer.message if isinstance(answer, Refused) else "it is larger than the server takes"
@@ -108,9 +106,9 @@ class Search:
         if not part:
             return
         self._requests += 1
-        answer = self._send([self._lines[number] for number in part])
+        answer = self._send([self._items[number] for number in part])
         if isinstance(answer, Stored):
-            self.stored = self._lines[part[0]]
+            self.stored = self._items[part[0]]
             return
         self._add(part, answer)
         if self._doubtful is not None and self._requests >= DOUBTFUL_REQUESTS_MAX and self._believes_nothing():
@@ -133,11 +131,3 @@ class Search:
             self._control = None  # it has become too old, for example
         elif not isinstance(answer, Stored):
             raise RefusesEverything(doubt)
-
-
-def _counts_all(lines: Sequence[bytes], answer: TooLarge | Refused) -> bool:
-    return isinstance(answer, Refused) and answer.dropped == len(lines)
-
-
-_LINE_PROTOCOL = Manner(_counts_all, kinship=lambda line: line.partition(b",")[0])
-"""By measurement."""
