@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from domstat.sink import Fatal
+from domstat.deliver.courier import State
+from domstat.sink import Fatal, SinkContext
 from heard import Log
 from reloading import (
     PATIENCE_S,
@@ -105,3 +106,41 @@ def test_a_sink_that_no_retry_could_help_is_tried_again(agent: Running) -> None:
     assert agent.courier("second").ended is None
     agent.wait_ticks()
     until(lambda: agent.courier("second").pending < 10)
+
+
+def test_what_a_sink_holds_that_hangs_as_it_goes_is_waited_for_and_no_reason_to_stop(
+    agent: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("domstat.carrying.LEAVE_S", 0.2)
+    let_go, hangs = threading.Event(), threading.Event()
+
+    def hang(target: str) -> None:
+        if target == "a":
+            hangs.set()
+            let_go.wait()
+
+    def open_locked(store: Store, _context: SinkContext) -> None:
+        if "a" not in Store.closed:
+            raise Fatal("it is being written by another sink")
+        Store.opened.append(store._target)
+
+    Store.before_write = staticmethod(hang)
+    assert hangs.wait(PATIENCE_S)
+    monkeypatch.setattr(Store, "open", open_locked)
+    agent.reload(host() + sink(more='target = "b"'))
+    until(lambda: "being written" in agent.courier().last_error)
+    assert agent.courier().ended is None
+    let_go.set()
+    until(lambda: len(batches("b")) >= 3)
+    assert Store.opened == ["a", "b"]
+    assert_nothing_is_missing(agent)
+
+
+def test_what_somebody_else_holds_stops_a_sink(agent: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_store: Store, _context: SinkContext) -> None:
+        raise Fatal("it is being written by another agent")
+
+    monkeypatch.setattr(Store, "open", refuse)
+    agent.reload(host() + sink() + sink("second", 'target = "b"'))
+    until(lambda: agent.courier("second").ended is not None)
+    assert agent.courier("second").state is State.STOPPED

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import weakref
 
-from domstat.garbage import YOUNG_OBJECTS_MAX, collect_leftovers, spare_collections
+from domstat.garbage import MMAP_BYTES, YOUNG_OBJECTS_MAX, collect_leftovers, spare_collections
 
 
 def test_the_collector_goes_on_but_seldom_and_not_through_what_is_there_for_good() -> None:
@@ -56,3 +56,28 @@ def test_threads_share_few_heaps() -> None:
         )
 
     assert heaps("shared") <= 3 < heaps("each its own")
+
+
+ROOM = """
+import ctypes, sys, pathlib, domstat.garbage
+if sys.argv[1] == "given back":
+    domstat.garbage.share_heaps()
+def held():
+    return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4096
+before = held()
+for size in range(1, 8):
+    bytearray(size << 20)  # from here on the allocator would keep what is so large
+large = [bytearray(domstat.garbage.MMAP_BYTES + 1) for _ in range(64)]
+stays = [bytes(1000) for _ in range(1000)]
+del large
+if sys.argv[1] == "given back":
+    domstat.garbage.give_back()
+print(held() - before)
+"""
+
+
+def test_room_that_was_taken_for_a_while_is_given_back() -> None:
+    def kept(how: str) -> int:
+        return int(subprocess.run([sys.executable, "-c", ROOM, how], capture_output=True, text=True, check=True).stdout)
+
+    assert kept("given back") < 16 * MMAP_BYTES < kept("kept")

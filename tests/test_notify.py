@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from domstat.notify import TEXT_CHARS_MAX, VARIABLES, Notifier
+from domstat.notify import TEXT_CHARS_MAX, VARIABLES, Notifier, is_journal
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -99,3 +99,20 @@ def test_a_status_is_one_line_of_bounded_length_and_said_once() -> None:
     assert notifier.status("a\nb\t c") == "STATUS=a b c"
     assert notifier.status("a b c") is None
     assert notifier.status("x" * 1000) == f"STATUS={'x' * TEXT_CHARS_MAX}"
+
+
+def stream_of(path: Path) -> str:
+    found = path.stat()
+    return f"{found.st_dev}:{found.st_ino}"
+
+
+def test_the_journal_is_known_by_the_stream_that_systemd_named(tmp_path: Path) -> None:
+    journal, other = tmp_path / "journal", tmp_path / "other"
+    with journal.open("w") as stream, other.open("w") as elsewhere:
+        named = {"JOURNAL_STREAM": stream_of(journal)}
+        assert is_journal(stream, named)
+        assert not is_journal(elsewhere, named), "a service's shell sent it into a file"
+        assert not is_journal(stream, {})
+        assert not is_journal(stream, {"JOURNAL_STREAM": "of another form"})
+    assert not is_journal(stream, named), "it is closed"
+    assert not is_journal(None, named)

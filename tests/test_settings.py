@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Any, Literal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
-from domstat.settings import Duration, Problem, SettingsError, Size, decode, show
+from domstat.settings import Duration, Problem, SettingsError, Size, decode, holds_secret, show, veiled
 
 
 @pytest.mark.parametrize(
@@ -186,3 +188,50 @@ def test_a_value_is_shown_short_and_on_one_line() -> None:
     assert show(True) == "True"
     assert len(show("x" * 1000)) < 70
     assert "\n" not in show(["a\nb"])
+
+
+def test_a_password_is_not_shown_however_it_is_cut() -> None:
+    url = f"http://me:{'s3cret' * 20}@kvm7/"
+    for value in (url, [url], {"url": url}, f"x {url}"):
+        assert "s3cret" not in show(value)
+
+
+class Careless(Struct, frozen=True):
+    """Settings as a stranger's sink may have them."""
+
+    url: str = "http://me:s3cret@kvm7/"
+    password: str = "s3cret"
+    api_key: str | None = None
+    Token: int = 7
+    token_file: str = "/etc/sink.token"
+    password_credential: str = "pg"
+    headers: dict[str, str] = field(default_factory=lambda: {"X-API-Key": "s3cret", "X-Scope-OrgID": "ours"})
+    hosts: tuple[str, ...] = ("a", "http://me:s3cret@b")
+
+
+def test_secrets_are_hidden_by_the_names_that_they_have_and_within_urls() -> None:
+    assert veiled(Careless()) == {
+        "url": "http://me:***@kvm7/",
+        "password": "***",
+        "api_key": None,
+        "Token": "***",
+        "token_file": "/etc/sink.token",
+        "password_credential": "pg",
+        "headers": {"X-API-Key": "***", "X-Scope-OrgID": "ours"},
+        "hosts": ("a", "http://me:***@b"),
+    }
+
+
+def test_settings_hold_a_secret_or_they_do_not() -> None:
+    assert holds_secret(Careless())
+    harmless = Careless(url="http://kvm7", password="", Token=0, headers={}, hosts=())
+    assert not holds_secret(harmless)
+    assert holds_secret(msgspec.structs.replace(harmless, headers={"Cookie": "s3cret"}))
+
+
+def test_a_wrong_value_of_a_secret_is_not_shown() -> None:
+    for raw in ({"password": 12345}, {"password": ["s3cret"]}, {"Token": "s3cret"}, {"headers": {"X-API-Key": 12345}}):
+        with pytest.raises(SettingsError) as caught:
+            decode(raw, Careless, "sinks[0]")
+        assert "***" in str(caught.value)
+        assert not {"s3cret", "12345"} & set(re.findall(r"\w+", str(caught.value)))

@@ -136,6 +136,46 @@ def test_of_two_strangers_with_one_name_none_is_loaded(monkeypatch: pytest.Monke
         load_sink("theirs")
 
 
+def test_a_sink_that_others_could_change_is_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lay_and_find(monkeypatch, tmp_path, "open")
+    (tmp_path / "open_module.py").write_text("raise SystemExit('it ran')")
+    tmp_path.chmod(0o777)
+    with pytest.raises(BrokenSinkError, match=r"others could change it: everybody may write .*; chown .* chmod go-w"):
+        load_sink("theirs")
+    tmp_path.chmod(0o755)
+    with pytest.raises(BrokenSinkError, match="it ran"):
+        load_sink("theirs")
+
+
+def test_a_module_that_others_could_change_is_not_run_wherever_it_says_it_was_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lay_and_find(monkeypatch, tmp_path / "site", "elsewhere")
+    source = tmp_path / "source"
+    source.mkdir()
+    (tmp_path / "site" / "elsewhere_module.py").rename(source / "elsewhere_module.py")
+    monkeypatch.syspath_prepend(str(source))
+    (source / "elsewhere_module.py").chmod(0o666)
+    with pytest.raises(BrokenSinkError, match=r"everybody may write .*elsewhere_module\.py"):
+        load_sink("theirs")
+
+
+def test_whoever_calls_itself_domstat_is_looked_at_like_anybody(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lay_and_find(monkeypatch, tmp_path, "domstat")
+    tmp_path.chmod(0o777)
+    with pytest.raises(BrokenSinkError, match="everybody may write"):
+        load_sink("theirs")
+
+
+def test_a_sink_of_the_current_directory_is_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lay_and_find(monkeypatch, tmp_path, "local")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BrokenSinkError, match="it lies in the current directory; install it"):
+        load_sink("theirs")
+
+
 @pytest.mark.parametrize("code", ["sys.exit(1)", "raise RuntimeError('two\\nlines')"])
 def test_whatever_a_module_does_while_it_is_imported_is_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str

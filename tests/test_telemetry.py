@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -76,6 +78,30 @@ def test_a_terminal_does_not_obey_untrusted_text(
     (line,) = lines(capsys)
     assert "\x1b[2J" not in line
     assert r"\x1b[2J\u202e\r" in line
+
+
+def test_in_the_journal_every_line_begins_with_its_priority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "journal"
+    with path.open("w") as stream:
+        found = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+        monkeypatch.setattr(sys, "stderr", stream)
+        telemetry.configure("debug")
+        for name in (*telemetry.LEVELS, "critical"):
+            getattr(telemetry.get_logger(), name)("happened", name="<0>\n<0>forged")
+    said = path.read_text().splitlines()
+    assert [line[:3] for line in said] == ["<7>", "<6>", "<4>", "<3>", "<2>"]
+    assert [json.loads(line[3:])["level"] for line in said] == [*telemetry.LEVELS, "critical"]
+
+
+def test_elsewhere_no_line_begins_with_a_priority(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "1:2")
+    telemetry.configure("info")
+    telemetry.get_logger().warning("happened")
+    (line,) = lines(capsys)
+    assert line.startswith("{")
 
 
 def test_apscheduler_does_not_repeat_what_the_agent_says_itself() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domstat.text import printable, size, span
+from domstat.text import harmless, printable, size, span
 
 
 @pytest.mark.parametrize(
@@ -62,3 +64,10 @@ def test_a_span_is_written_in_its_two_largest_units(seconds: float, shown: str) 
 )
 def test_a_size_is_written_in_a_unit_that_makes_it_short(number: int, shown: str) -> None:
     assert size(number) == shown
+
+
+def test_what_is_escaped_is_the_same_to_whoever_reads_json() -> None:
+    text = json.dumps({"a": "\x7f\u202e\U000e0001ü", "b": 1}, ensure_ascii=False) + "\n"
+    assert harmless(text).replace("\n", "").isprintable()
+    assert json.loads(harmless(text)) == json.loads(text)
+    assert harmless('{"a":"ü"}\n') == '{"a":"ü"}\n'

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domstat.uri import dangers_of, host_of, is_uri, redacted
+from domstat.uri import HIDDEN, dangers_of, host_of, is_uri, redacted
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,17 @@ def test_dangers_are_found_as_libvirt_would_read_them(uri: str, words: list[str]
 )
 def test_passwords_are_hidden_and_nothing_else(text: str, shown: str) -> None:
     assert redacted(text) == shown
+
+
+@pytest.mark.parametrize("password", ["pa/ss", "pa?ss", "pa#ss", "/", "12a/3", "p@ss", "a/b@c", "käse", "%2F:x"])
+def test_a_password_is_hidden_also_where_it_should_have_been_escaped(password: str) -> None:
+    shown = redacted(f"cannot parse qemu+ssh://me:{password}@kvm7/system: no such thing")
+    assert shown == f"cannot parse qemu+ssh://me:{HIDDEN}@kvm7/system: no such thing"
+
+
+def test_a_port_and_a_path_with_an_at_sign_are_no_password() -> None:
+    text = "http://kvm7:8086/a@b qemu+tls://kvm7:16514/system?x=a@b http://kvm7:80#a@b http://[::1]:80/a@b"
+    assert redacted(text) == text
 
 
 @given(st.text(max_size=60))

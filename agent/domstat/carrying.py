@@ -39,6 +39,8 @@ class Carrying:
         self._configured = {sink.name: sink for sink in sinks}
         self.couriers = [self._make(_outlet(sink, shortest_s)) for sink in sinks]
         """Changed while it is read: who goes through it takes a copy."""
+        self._left: list[Courier] = []
+        """Those that were left to themselves as they hung, and may hold a file that others are to write."""
 
     def start(self) -> None:
         """Have all of them carry."""
@@ -52,6 +54,7 @@ class Carrying:
         """
         here = {courier.name: courier for courier in self.couriers}
         stay = {sink.name: here[sink.name] for sink in sinks if sink.name in here and not self._is_touched(sink, here)}
+        self._is_any_left()  # those that have gone by now are not held on to
         self._have_leave([courier for name, courier in here.items() if name not in stay])
         new = {sink.name: self._make(_outlet(sink, shortest_s)) for sink in sinks if sink.name not in stay}
         self._configured = {sink.name: sink for sink in sinks}
@@ -77,9 +80,14 @@ class Carrying:
             if not courier.leave(max(0.0, until - time.monotonic())):
                 hint = "it is left to itself; what it had in hand counts as not stored"
                 self._log.warning("sink_hangs_at_leaving", sink=courier.name, hint=hint)
+                self._left.append(courier)
 
     def _make(self, outlet: Outlet) -> Courier:
-        return Courier(outlet, self._spool, self._state_dir, self._log, self._note_ended)
+        return Courier(outlet, self._spool, self._state_dir, self._log, self._note_ended, self._is_any_left)
+
+    def _is_any_left(self) -> bool:
+        self._left = [courier for courier in self._left if not courier.leave(0.0)]
+        return bool(self._left)
 
     def _note_ended(self) -> None:
         """Say so when the last sink has ended: nothing is left to work for."""

@@ -18,7 +18,7 @@ _LATENCIES = {f"block.{op}.times": (f"block.{op}.reqs", f"block.{op}.latency") f
 class Derivation:
     """What can be derived from one set of keys, prepared once: pairs of (derived key, the keys it is made of)."""
 
-    __slots__ = ("latencies", "steals")
+    __slots__ = ("__weakref__", "latencies", "steals")
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         self.latencies: list[tuple[str, str, str]] = []

@@ -1,14 +1,16 @@
 """What systemd is told by the service it started: sd_notify(3), a datagram of ``NAME=value`` lines.
 
 The variables that say where and how often are taken out of the environment, so that no process which the agent starts
-speaks in its name.
+speaks in its name. And whether systemd's journal is what hears the log, which then begins each line with its priority.
 """
 
 from __future__ import annotations
 
+import os
 import socket
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
+from typing import TextIO
 
 VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
@@ -17,6 +19,9 @@ SEND_S = 0.2
 
 TEXT_CHARS_MAX = 300
 """Of a status: ``systemctl status`` shows one line."""
+
+PRIORITIES = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>", "critical": "<2>"}
+"""What a line for the journal begins with, by the log's levels: sd-daemon(3). The journal takes it away again."""
 
 
 class Notifier:
@@ -56,6 +61,21 @@ class Notifier:
             return None
         self._said = shown
         return f"STATUS={shown}"
+
+
+def is_journal(stream: TextIO | None, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether systemd's journal is at the other end of *stream*: systemd.exec(5), ``$JOURNAL_STREAM``.
+
+    The variable outlives the stream, as where a service's shell sends it into a file: so both have to be the same.
+    """
+    said = environ.get("JOURNAL_STREAM")
+    if not said or stream is None:
+        return False
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # closed, or none of the system's
+        return False
+    return said == f"{found.st_dev}:{found.st_ino}"
 
 
 def _address(given: str | None) -> str | bytes | None:

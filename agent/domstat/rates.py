@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from domstat.catalog import FieldKind, look_up
+from domstat.memo import Shared
 from domstat.model import Moment, Value, split_key, whole_device
 
 Number: TypeAlias = int | float
@@ -52,7 +53,7 @@ class Older(Struct, frozen=True, gc=False):
 class Shape:
     """The counters among one set of keys, prepared once for every sample that has exactly these keys."""
 
-    __slots__ = ("counters", "epochs", "factors", "pick", "standing")
+    __slots__ = ("__weakref__", "counters", "epochs", "factors", "pick", "standing")
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         fields = [(key, look_up(name), device) for key, (name, device) in ((key, split_key(key)) for key in keys)]
@@ -67,9 +68,9 @@ class Shape:
 
 
 SHAPES_MAX = 65_536
-"""Sets of keys prepared and remembered: one a guest, since MACs differ, and more guests than one answer can hold."""
+"""Sets of keys at hand: one a guest, since MACs differ, and more guests than one answer can hold."""
 
-shape_of = lru_cache(maxsize=SHAPES_MAX)(Shape)
+shape_of = Shared(Shape)
 """The shape of a tuple of keys (see :class:`Shape`); guests alike share theirs."""
 
 
@@ -91,8 +92,8 @@ WHOLE_GUEST = "cpu.time"
 """When this falls everything of a guest begins anew, for it is another incarnation under the same number: domain ids
 begin anew with a boot of the host."""
 
-EPOCHS_MAX = 65_536
-"""Pairs of group and device shared: a few that all guests have, and one a NIC."""
+EPOCHS_MAX = 2_048
+"""Pairs of group and device shared: those that guests have in common; those of their NICs pass through."""
 
 
 @lru_cache(maxsize=EPOCHS_MAX)

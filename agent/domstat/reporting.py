@@ -44,7 +44,8 @@ class Reporting:
     ) -> None:
         self._settings = settings
         self._pages = state_dir / settings.directory if settings.directory else None
-        self._command = [sys.executable, "-m", "domstat.cli", "capacity", "scheduled"]
+        alone = "-I" if sys.flags.isolated else "-P"  # as the agent itself, and never from the current directory
+        self._command = [sys.executable, alone, "-m", "domstat.cli", "capacity", "scheduled"]
         if config is not None:
             self._command += ["--config", str(config)]
         if settings.sink is not None:

@@ -21,7 +21,7 @@ from domstat.deliver.bounds import Limits
 from domstat.deliver.journal import FILE as JOURNAL_FILE
 from domstat.deliver.past import UnreadableError, recall
 from domstat.deliver.spool import Spool
-from domstat.garbage import collect_leftovers, share_heaps, spare_collections
+from domstat.garbage import GIVE_BACK_EVERY_S, collect_leftovers, give_back, share_heaps, spare_collections
 from domstat.herald import Herald
 from domstat.hosts import host_name
 from domstat.line import Line
@@ -104,6 +104,7 @@ class Service:
         self._spool.start()
         self._hosts.start(self._schedule)
         self._schedule.add(f"agent/{DELIVERY}", ACCOUNT_EVERY_S, self._note_account)
+        self._schedule.add("agent/heaps", GIVE_BACK_EVERY_S, give_back)
         self._schedule_report()
         self._status.start()
         sinks = [courier.name for courier in self._sinks.couriers]

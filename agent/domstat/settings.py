@@ -11,12 +11,14 @@ import math
 import re
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import NODEFAULT, Struct
+
+from domstat.uri import HIDDEN, redacted
 
 T = TypeVar("T")
 StructT = TypeVar("StructT", bound=Struct)
@@ -28,6 +30,15 @@ _SIZE_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 
 _DURATION_MAX_S = 36_500 * 86_400
 _SIZE_MAX_BYTES = 1 << 53
 """A century, and what a float still counts exactly: more is a slip of the finger."""
+
+_SECRET = re.compile(
+    r"passw(or)?d|passphrase|secret|token|credential|cookie|proxy.authorization|(api|access|private)[-_]?key",
+    re.IGNORECASE,
+)
+"""Names of settings, headers and options that hold a secret, whoever gave them these names…"""
+
+_NO_SECRET = re.compile(r"(file|path|credential|dir)s?$", re.IGNORECASE)
+"""…unless they end so: then they say where it is."""
 
 _PLAIN_WORDS = {
     "str": "text",
@@ -143,9 +154,28 @@ def decode(raw: Any, struct: type[StructT], key: str = "", also: Iterable[str] =
 
 
 def show(value: Any) -> str:
-    """Show a value from a configuration within an error, short and on one line."""
-    text = repr(value) if not isinstance(value, str) else msgspec.json.encode(value).decode()
+    """Show a value from a configuration within an error, short, on one line, and without passwords."""
+    text = redacted(repr(value) if not isinstance(value, str) else msgspec.json.encode(value).decode())
     return text if len(text) <= 60 else text[:57] + "…"
+
+
+def veiled(value: Any, name: str = "") -> Any:
+    """Return *value*, a setting called *name*, with what in it is a secret hidden: by the names, and within URLs."""
+    if _SECRET.search(name) and not _NO_SECRET.search(name) and value not in (None, "", False, True):
+        return HIDDEN
+    if isinstance(value, Struct):
+        value = {field: getattr(value, field) for field in value.__struct_fields__}
+    if isinstance(value, Mapping):
+        return {key: veiled(each, str(key)) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(veiled, value))
+    return redacted(value) if isinstance(value, str) else value
+
+
+def holds_secret(settings: Struct) -> bool:
+    """Whether a secret stands in the settings themselves, rather than in a file that they name."""
+    bare = {field: getattr(settings, field) for field in settings.__struct_fields__}
+    return bool(veiled(bare) != bare)
 
 
 def _decode_text(type_: type, raw: Any) -> Any:
@@ -163,7 +193,7 @@ def _check(raw: Any, type_: Any, key: str) -> typing.Iterator[Problem]:
     elif not (isinstance(inner, type) and issubclass(inner, Struct)):
         yield from _check_leaf(raw, type_, key)
     elif not isinstance(raw, dict):
-        yield Problem(key, f"found {show(raw)}, expected a table")
+        yield Problem(key, f"found {_found(raw, key)}, expected a table")
     else:
         yield from _check_table(raw, inner, key)
 
@@ -171,9 +201,9 @@ def _check(raw: Any, type_: Any, key: str) -> typing.Iterator[Problem]:
 def _check_list(raw: Any, type_: Any, item_type: Any, key: str) -> typing.Iterator[Problem]:
     if isinstance(raw, dict):
         head = re.sub(r"\[[0-9]+\]", "", key)
-        yield Problem(key, f"found {show(raw)}, but this is a list of tables: write [[{head}]]")
+        yield Problem(key, f"found {_found(raw, key)}, but this is a list of tables: write [[{head}]]")
     elif not isinstance(raw, list):
-        yield Problem(key, f"found {show(raw)}, expected a list")
+        yield Problem(key, f"found {_found(raw, key)}, expected a list")
     else:
         problems = [problem for i, item in enumerate(raw) for problem in _check(item, item_type, f"{key}[{i}]")]
         yield from problems or _check_leaf(raw, type_, key)
@@ -202,7 +232,12 @@ def _check_leaf(raw: Any, type_: Any, key: str) -> typing.Iterator[Problem]:
     try:
         msgspec.convert(raw, type_, dec_hook=_decode_text)
     except (msgspec.ValidationError, ValueError) as error:
-        yield Problem(key, f"found {show(raw)}, expected {_expected(str(error), raw, _unwrap(type_))}")
+        yield Problem(key, f"found {_found(raw, key)}, expected {_expected(str(error), raw, _unwrap(type_))}")
+
+
+def _found(raw: Any, key: str) -> str:
+    """Show what stands at *key*."""
+    return show(veiled(raw, key.rpartition(".")[2]))
 
 
 def _expected(error: str, raw: Any, type_: Any) -> str:

@@ -34,6 +34,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stdout
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -41,11 +42,15 @@ from msgspec import Struct
 
 from domstat.model import Batch, Record
 from domstat.text import printable
+from domstat.whose import intruder
 
 ENTRY_POINT_GROUP = "domstat.sinks"
 
 DISTRIBUTION = "domstat"
 """Where the sinks that ship come from."""
+
+_OWN_PACKAGE = "domstat_sinks"
+"""The package of those."""
 
 _FAULT_MAX = 500
 """Characters that are shown of what a stranger's module raised."""
@@ -199,6 +204,8 @@ def load_sink(type_name: str) -> type[Sink]:
     if others and not is_shipped(point):
         whose = ", ".join(str(each.dist.name if each.dist else each.value) for each in (point, *others))
         raise BrokenSinkError(f'there are several sinks "{type_name}" (of {whose}); uninstall all but one')
+    if why := _why_not_trusted(point):
+        raise BrokenSinkError(f'the sink "{type_name}" ({point.value}) is not loaded: {why}')
     try:
         with redirect_stdout(sys.stderr):  # what a module prints must not come between what is piped
             loaded = point.load()
@@ -216,6 +223,30 @@ def load_sink(type_name: str) -> type[Sink]:
             f'the sink "{type_name}" ({point.value}) has settings that every sink has already: {names}; rename them'
         )
     return loaded  # type: ignore[no-any-return]  # checked just above, as far as it can be
+
+
+def _why_not_trusted(point: EntryPoint) -> str:
+    """Say why a stranger's code is none to be run by an agent, before any of it is; empty where it may be.
+
+    What runs is the agent itself, so nobody may be able to change it who could not change the agent. The distribution
+    is looked at, and the package that it names.
+    """
+    if is_shipped(point) and point.module.partition(".")[0] == _OWN_PACKAGE:
+        return ""
+    places = [] if point.dist is None else [Path(str(point.dist.locate_file("")))]
+    try:
+        if any(place.resolve() == Path.cwd() for place in places):
+            return f"it lies in the current directory; install it where this domstat is, {sys.prefix}"
+        spec = find_spec(point.module.partition(".")[0])
+        if spec is not None:
+            places += map(Path, spec.submodule_search_locations or ())
+            places += [Path(spec.origin)] if spec.origin and spec.has_location else []
+        found = next(filter(None, map(intruder, places)), None)
+    except ValueError:  # a module that is there already, and was never found anywhere
+        return ""
+    except OSError as error:
+        return f"whose it is cannot be told: {error}"
+    return f"others could change it: {found}; chown it to root or to the agent's user, and chmod go-w" if found else ""
 
 
 def _place_of(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """Logging: constant event names, facts as keys; readable on a terminal, JSON lines otherwise; on stderr.
 
+Where that is systemd's journal each line begins with its priority, so that ``journalctl -p warning`` finds warnings.
 Levels are by what an operator does: error, somebody must act; warning, something is lacking but nothing is lost;
 info, one event a tick with its figures; debug, for those who look for a fault.
 """
@@ -14,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from domstat.notify import PRIORITIES, is_journal
 from domstat.text import is_terminal, printable
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -41,6 +43,11 @@ def _make_printable(_logger: Any, _name: str, event: MutableMapping[str, Any]) -
     return {key: printable(value, 1000) if isinstance(value, str) else value for key, value in event.items()}
 
 
+def _add_priority(_logger: Any, level: str, line: str) -> str:
+    """Write what the journal is to know the line's level by in front of it, when it is one already."""
+    return PRIORITIES.get(level, "") + line
+
+
 class _Logger(structlog.BoundLoggerBase):
     """Every logger of the process. Its methods are those of structlog's logger for the level, and change with it."""
 
@@ -62,6 +69,8 @@ def configure(level: str) -> None:
         if on_terminal
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
+    if is_journal(sys.stderr):
+        renderer.append(_add_priority)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -17,6 +17,13 @@ def printable(text: str, limit: int = 200) -> str:
     return shown if len(shown) <= limit else shown[: limit - 1] + _ELLIPSIS
 
 
+def harmless(json: str) -> str:
+    """Escape what a terminal could obey; to JSON it is the same text, since all of that is within its strings."""
+    if json.replace("\n", "").isprintable():
+        return json
+    return "".join(letter if letter.isprintable() or letter == "\n" else _in_json(letter) for letter in json)
+
+
 def span(seconds: float) -> str:
     """Write a span of time in its two largest units: ``8s``, ``4m 05s``, ``3h 07m``, ``12d 04h``."""
     whole = max(0, round(seconds))
@@ -47,3 +54,8 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
+def _in_json(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))

@@ -9,7 +9,9 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 HIDDEN = "***"
 """What is shown in place of a password."""
 
-_PASSWORD = re.compile(r"(://[^/?#\s:@]*):[^/?#\s]*@")
+_PASSWORD = re.compile(r"(://[^/?#\s:@\[]*):(?:[^/?#\s]*|(?!\d+[/?#])\S*)@")
+"""What stands between a user and a host. A slash in it should have been written %2F, and is no reason to show it: but
+behind a number it begins the path, and what it ends was a port."""
 
 
 def is_uri(text: str) -> bool:

@@ -6,6 +6,7 @@ SETTINGS is the JSON of :class:`Settings`; everything but the connection is the 
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,22 @@ import msgspec
 from msgspec import Struct
 
 from domstat.collect.worker import __main__ as worker
+from domstat_bench.measure import pss_kib
 from domstat_bench.replay import FakeConnection, Recording
 
 
 class Settings(Struct, frozen=True):
-    """Which recording is multiplied to how many guests, and where the meter and the profile are written."""
+    """Which recording is multiplied to how many guests, and where the meter and the profile are written.
+
+    *memory* is where it is to say how much memory the fake's guests take, in KiB (PSS).
+    """
 
     recording: str
     guests: int
     meter: str
     profile: str | None = None
     warm_up_ticks: int = 0
+    memory: str | None = None
 
 
 def command(settings: Settings) -> tuple[str, ...]:
@@ -35,8 +41,11 @@ def command(settings: Settings) -> tuple[str, ...]:
 def main() -> None:
     """Be a worker; the file descriptor to talk over is the last argument, as it is for the real one."""
     settings = msgspec.json.decode(sys.argv.pop(1), type=Settings)
+    before = pss_kib(os.getpid())
     connection = FakeConnection(Recording.load(Path(settings.recording)), settings.guests, Path(settings.meter))
     gc.collect()
+    if settings.memory is not None:
+        Path(settings.memory).write_text(str(pss_kib(os.getpid()) - before))
     gc.freeze()  # the fake's guests are no part of a worker's memory: its garbage collector shall not walk them
     if settings.profile is not None:
         _profile(Path(settings.profile), settings.warm_up_ticks)

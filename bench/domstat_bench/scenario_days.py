@@ -105,7 +105,7 @@ class DayRows:
                 continue
             inside = np.flatnonzero((hours.starts_ms >= start_ms) & (hours.starts_ms < start_ms + width_ms))
             rollups.append(merge([rows_of(hours, inside)], width_ms))
-            sketched.append(Sketched(stretch.rollup.scope, self._sketches(stretch, first, last)))
+            sketched.append(Sketched(stretch.rollup.scope.entries, self._sketches(stretch, first, last)))
         if not rollups:
             return []
         entries = {entry for rollup in rollups for entry in rollup.scope.entries}

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from domstat.model import Batch, Kind, Record
 from domstat.text import printable
-from domstat_sinks.units import MISSING, optional, percent, size
+from domstat.units import MISSING, known, percent, size, whole
 
 POOL_FRESH_S = 60.0
 """A pool's figures that are younger are of now, as far as anybody needs to know."""
@@ -52,10 +52,10 @@ def occurrence_line(record: Record) -> str:
 
 def host_line(record: Record) -> str:
     """Say how the host is, in a line: ``host · CPU 25% of 16 · memory 40G/64G · QEMU 7.2.22 · libvirt 9.0.0``."""
-    busy = optional(percent, record.derived.get("host.cpu.utilization"))
-    cpus = optional(lambda number: f"{number:.0f}", number(record, "host.cpus"))
-    used = optional(size, record.derived.get("host.memory.used"))
-    total = optional(lambda kib: size(kib * _KIB), number(record, "host.memory.total"))
+    busy = known(percent, record.derived.get("host.cpu.utilization"))
+    cpus = known(whole, number(record, "host.cpus"))
+    used = known(size, record.derived.get("host.memory.used"))
+    total = known(lambda kib: size(kib * _KIB), number(record, "host.memory.total"))
     hypervisor, libvirt = (record.params.get(f"host.version.{which}") for which in ("hypervisor", "libvirt"))
     parts = [f"host · CPU {busy} of {cpus}", f"memory {used}/{total}"]
     parts += [str(hypervisor)] if hypervisor else []
@@ -66,7 +66,7 @@ def host_line(record: Record) -> str:
 def pool_line(record: Record) -> str:
     """Say how full a pool is, in a line: ``pool images · 819G/1.0T · 205G free``; and how old that is, unless fresh."""
     used, capacity, free = (
-        optional(size, number(record, f"pool.{what}")) for what in ("allocation", "capacity", "available")
+        known(size, number(record, f"pool.{what}")) for what in ("allocation", "capacity", "available")
     )
     parts = [f"pool {record.pool.name if record.pool else MISSING}", f"{used}/{capacity}", f"{free} free"]
     state = word(POOL_STATES, number(record, "pool.state"))

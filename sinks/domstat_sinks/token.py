@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from domstat.whose import intruder
+
 TOKEN_BYTES_MAX = 4096
 """Bytes of a secret: InfluxDB's tokens have 88, signed ones some hundred."""
 
@@ -46,7 +48,8 @@ def _read(path: Path, what: str, *, is_systemds: bool) -> str:
         reason = error.strerror if isinstance(error, OSError) else "its name is none"
         raise TokenError(f"the {what}'s file {path} cannot be read: {reason}") from None
     try:
-        if fault := _fault(os.fstat(descriptor), path, is_systemds=is_systemds):
+        fault = _fault(os.fstat(descriptor), path, is_systemds=is_systemds)
+        if fault or (fault := "" if is_systemds else _place(path)):
             raise TokenError(f"the {what}'s file {path} {fault}")
         raw = os.read(descriptor, TOKEN_BYTES_MAX + 1)
     finally:
@@ -71,3 +74,12 @@ def _fault(status: os.stat_result, path: Path, *, is_systemds: bool) -> str:
     if status.st_mode & _OTHERS_MAY:
         return f"may be used by others (mode {stat.S_IMODE(status.st_mode):04o}): chmod 0600 {path}"
     return ""
+
+
+def _place(path: Path) -> str:
+    """Say who could put another file in a secret's place, and so choose which of our secrets is sent to whom."""
+    try:
+        found = intruder(path)
+    except OSError as error:
+        found = error.strerror or str(error)
+    return f"is in a place of others: {found}" if found else ""

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from cli.test_cli import domstat
 from domstat.catalog import GROUPS
 from domstat.cli import reach as reaching
 from domstat.cli.check import describe
@@ -18,6 +19,7 @@ from domstat.cli.reach import Examine, Report, reach, reach_hosts
 from domstat.collect.errors import CollectError, OverdueError, UnreachableError
 from domstat.collect.wire import Examined
 from domstat.config import HostConfig, parse
+from strangers import lay
 
 FOUND = Examined(
     driver="QEMU",
@@ -85,6 +87,18 @@ def test_what_is_probed_labelled_and_allowed_is_said() -> None:
 
 def test_no_password_is_shown() -> None:
     assert "qemu+ssh://me:***@kvm7/system" in "\n".join(lines_of("uri = 'qemu+ssh://me:s3cret@kvm7/system'"))
+
+
+def test_no_secret_of_a_sink_is_shown(tmp_path: Path) -> None:
+    code = "class Careless(Sink):\n    class Settings(Struct):\n        password: str = ''\n        url: str = ''\n"
+    env = lay(tmp_path / "site", {"careless": "Careless"}, code)
+    path = tmp_path / "domstat.toml"
+    secrets = 'password = "s3cret"\nurl = "http://me:s3cret@kvm7/"\n'
+    path.write_text(f'[agent]\nstate_dir = "{tmp_path}"\n[[sinks]]\ntype = "careless"\n{secrets}')
+    done = domstat("check", "--config", str(path), env=env)
+    assert done.returncode == 0
+    assert "careless: password = ***, url = http://me:***@kvm7/" in done.stdout
+    assert "s3cret" not in done.stdout + done.stderr
 
 
 # --- what is there

@@ -69,7 +69,7 @@ def test_while_an_agent_runs_nobody_is_forgotten(config: str, journal: Path) -> 
 def test_where_there_is_no_journal_none_is_made(config: str, tmp_path: Path, there: bool) -> None:
     folder = tmp_path / "state"
     if there:
-        folder.mkdir()
+        folder.mkdir(mode=0o700)
     path = Path(config)
     path.write_text(path.read_text().replace(str(tmp_path), str(folder)))
     done = domstat("sinks", "forget", "old", "--config", config)

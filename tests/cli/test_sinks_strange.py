@@ -228,3 +228,31 @@ def test_a_setting_of_a_type_that_no_setting_can_be_is_a_line_too(tmp_path: Path
     done = domstat("check", "--config", str(path), env=lay(tmp_path / "site", {"theirs": "Sink"}, code))
     assert (done.returncode, done.stdout) == (EXIT_USAGE, "")
     assert 'sinks[0].path: found "x", expected Path, which no setting can be: let it be str' in done.stderr
+
+
+@pytest.mark.parametrize("path", ["", ".", os.pathsep])
+def test_a_sink_of_the_current_directory_is_never_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    marker = tmp_path / "it-ran"
+    lay(tmp_path, {"planted": "Sink"}, f"open({str(marker)!r}, 'w').close()\n")
+    (tmp_path / "domstat.toml").write_text(state(tmp_path) + '[[sinks]]\ntype = "planted"\n')
+    monkeypatch.chdir(tmp_path)
+    done = domstat("check", "--config", "domstat.toml", env={"PYTHONPATH": path})
+    assert done.returncode == EXIT_USAGE
+    assert "planted" in done.stderr
+    assert not marker.exists()
+
+
+def test_a_sink_that_everybody_may_change_is_never_run(tmp_path: Path) -> None:
+    marker = tmp_path / "it-ran"
+    env = lay(tmp_path / "site", {"open": "Sink"}, f"open({str(marker)!r}, 'w').close()\n")
+    (tmp_path / "domstat.toml").write_text(state(tmp_path) + '[[sinks]]\ntype = "open"\n')
+    assert domstat("check", "--config", str(tmp_path / "domstat.toml"), env=env).returncode == 0
+    assert marker.exists()
+    marker.unlink()
+    (tmp_path / "site").chmod(0o777)
+    done = domstat("check", "--config", str(tmp_path / "domstat.toml"), env=env)
+    assert done.returncode == EXIT_USAGE
+    assert "others could change it: everybody may write" in done.stderr
+    assert not marker.exists()

@@ -16,7 +16,6 @@ import pytest
 from msgspec.structs import replace
 
 from cli.test_cli import COMMAND, EXIT_TROUBLE, EXIT_USAGE, domstat, log_of, state
-from domstat.cli.status import harmless
 from domstat.deliver.account import JournalAccount, SinkAccount
 from domstat.deliver.bounds import Why
 from domstat.deliver.courier import State
@@ -141,13 +140,6 @@ def test_nothing_in_a_report_moves_the_cursor(answering: Callable[[Any], str], f
     assert "[red]" in done.stdout
     if form == "json":
         assert json.loads(done.stdout) == json.loads(msgspec.json.encode(report))
-
-
-def test_what_is_escaped_is_the_same_to_whoever_reads_json() -> None:
-    text = json.dumps({"a": "\x7f\u202e\U000e0001ü", "b": 1}, ensure_ascii=False) + "\n"
-    assert harmless(text).replace("\n", "").isprintable()
-    assert json.loads(harmless(text)) == json.loads(text)
-    assert harmless('{"a":"ü"}\n') == '{"a":"ü"}\n'
 
 
 # --- who answers

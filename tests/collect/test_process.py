@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 import time
@@ -173,6 +174,29 @@ def test_why_a_worker_ended_is_told_in_its_own_last_words(log: Log) -> None:
     with pytest.raises(WorkerDiedError, match="it said last: ModuleNotFoundError: No module named"):
         reply(process.ask(ASK))
     process.kill()
+
+
+def test_a_worker_has_the_agents_environment_and_none_of_its_secrets(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = ("AWS_SECRET_ACCESS_KEY", "PGPASSWORD", "INFLUX_TOKEN", "CREDENTIALS_DIRECTORY", "OUR_API_KEY", "KEY")
+    needed = ("SSH_AUTH_SOCK", "KRB5CCNAME", "XDG_RUNTIME_DIR", "LIBVIRT_DEBUG", "KEYBOARD")
+    for name in (*secrets, *needed):
+        monkeypatch.setenv(name, "hidden")
+    process = WorkerProcess((sys.executable, "-c", "import os; exit(' '.join(os.environ))"), wire.Open("x"), log, print)
+    with pytest.raises(WorkerDiedError) as caught:
+        reply(process.ask(ASK))
+    process.kill()
+    given = set(str(caught.value).split())
+    assert given >= set(needed)
+    assert not given & set(secrets)
+
+
+@pytest.mark.parametrize(("given", "passed_on"), [("-I", "-I"), ("-P", "-P"), ("-B", "-P")])
+def test_a_worker_is_never_loaded_from_the_current_directory_nor_from_where_the_agent_is_not(
+    given: str, passed_on: str
+) -> None:
+    code = "from domstat.collect.process import WORKER_COMMAND; print(WORKER_COMMAND[1])"
+    done = subprocess.run([sys.executable, given, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == passed_on
 
 
 def test_a_program_that_is_not_there_is_an_oserror_and_leaves_nothing_open(log: Log) -> None:

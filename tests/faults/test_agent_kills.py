@@ -145,7 +145,7 @@ class Killed:
     """An agent that is killed so many times, and then stopped; what it was known to have collected meanwhile."""
 
     def __init__(self, folder: Path, chance: random.Random) -> None:
-        folder.mkdir()
+        folder.mkdir(mode=0o700)
         (folder / "domstat.toml").write_text(
             f'[agent]\nstate_dir = "{folder}"\ninterval = "20ms"\nlog_level = "warning"\n'
             f'[[hosts]]\nuri = "test:///default"\nname = "{HOST}"\nsurvey = {{ enabled = false }}\n'

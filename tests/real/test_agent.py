@@ -274,7 +274,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 8 MiB, in which the history and its log have room."""
     mount = tmp_path / "small"
     mount.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", mount], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs", mount], check=True)
     yield mount
     subprocess.run(["umount", "--lazy", mount], check=True)
 

@@ -51,8 +51,8 @@ BUSY = {WRITER.name, BURNER.name}
 def hour(run_agent: Callable[..., Agent], tmp_path: Path) -> Path:
     """Record some ticks; return the folder of a history in which they took an hour."""
     recorded, folder = tmp_path / "recorded", tmp_path / "hour"
-    recorded.mkdir()
-    folder.mkdir()
+    recorded.mkdir(mode=0o700)
+    folder.mkdir(mode=0o700)
     agent = run_agent(interval=INTERVAL, folder=recorded)
     agent.wait_more_ticks(TICKS)
     agent.stop()

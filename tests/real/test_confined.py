@@ -146,6 +146,7 @@ def test_the_agent_does_all_its_work_under_them(run_confined: Confined, state: P
     for pid in (agent.pid, worker):
         found = status_of(pid)
         assert found["Uid"].split() == [str(UID)] * 4
+        assert (found["Gid"].split(), found["Groups"]) == ([str(UID)] * 4, ""), "in no group of libvirt's"
         assert (found["CapEff"], found["CapBnd"], found["NoNewPrivs"]) == ("0" * 16, "0" * 16, "1")
         assert (found["Seccomp"], found["Seccomp_filters"]) == ("2", "2")
     agent.send_signal(signal.SIGHUP)

@@ -97,11 +97,11 @@ def test_a_sink_of_ones_own_from_its_making_to_its_removal(lab: PrivateLibvirtd,
 
     config = environment.folder / "domstat.toml"
     config.write_text(
-        f'[agent]\nstate_dir = "{environment.folder}"\ninterval = "500ms"\n[[hosts]]\nuri = "{lab.uri_ro}"\n'
+        f'[agent]\nstate_dir = "{environment.folder}/state"\ninterval = "500ms"\n[[hosts]]\nuri = "{lab.uri_ro}"\n'
         'name = "lab"\nsurvey = { enabled = false }\n[[sinks]]\ntype = "own"\npath = "mine.db"\n'
     )
     assert "own: path = mine.db, timeout = 5s" in environment.do("domstat", "check", "--config", config)
-    database = environment.folder / "mine.db"
+    database = environment.folder / "state" / "mine.db"
     with environment.start("domstat", "run", "--config", str(config)) as agent:
         until = time.monotonic() + PATIENCE_S
         while ticks_of(database) < TICKS and agent.poll() is None and time.monotonic() < until:

@@ -79,7 +79,7 @@ class Told(Struct, frozen=True):
 def recorded(lab: PrivateLibvirtd, run_agent: Callable[..., Agent], tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """Record so many ticks, in which something happens; return the folder that the agent's history is in."""
     folder = tmp_path / "recorded"
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     images = lab.folder / OWN_DISK / "images"
     images.mkdir()
     make_image(images / "some.raw", 8, "raw")
@@ -123,7 +123,7 @@ def six_hours(folder: Path, into: Path) -> list[Batch]:
     stretch = Stretch(factor, first_ms, END_MS - (last_ms - first_ms) * factor)
     stretched = [stretch.batch(batch) for batch in batches]
     sink = SqliteSink(SqliteSettings())
-    into.mkdir()
+    into.mkdir(mode=0o700)
     sink.open(SinkContext("history", into, None, lambda _record, _reason: None))
     for batch in stretched:
         sink.write([batch])

@@ -68,8 +68,8 @@ def fail(patch: pytest.MonkeyPatch, where: str, is_due: Callable[[int], bool], e
         if is_due(calls):
             raise error
 
-    def fails(self: roller.Rolling) -> None:
-        done(self)
+    def fails(self: roller.Rolling, *given: object) -> None:
+        done(self, *given)
         count()
 
     def fails_at_last(self: roller.Rolling) -> Iterator[None]:

@@ -183,10 +183,10 @@ def test_a_step_that_fails_leaves_nothing_behind_and_is_done_again(
     done = getattr(roller.Rolling, where)
     calls = 0
 
-    def fail_now_and_then(self: roller.Rolling) -> object:
+    def fail_now_and_then(self: roller.Rolling, *given: object) -> object:
         nonlocal calls
         calls += 1
-        found = done(self)
+        found = done(self, *given)
         if calls % 3 == 2:
             raise sqlite3.OperationalError("the disk is full")
         return found

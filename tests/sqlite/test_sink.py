@@ -56,6 +56,23 @@ def test_a_writer_that_closed_leaves_the_file_to_the_next(history: History) -> N
     assert history.ask("SELECT count(*) FROM head") == [(2,)]
 
 
+def test_a_writer_that_cannot_be_closed_leaves_the_file_to_the_next_all_the_same(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_writer: writer.Writer) -> None:
+        raise OSError(5, "input/output error")
+
+    history.write(batch())
+    with monkeypatch.context() as patched:
+        patched.setattr(writer.Writer, "close", fail)
+        with pytest.raises(OSError, match="input/output"):
+            history.sink.close()
+    history.sink = history.another()
+    history.open()
+    history.write(batch(guest_record(time_ms=5), time_ms=5))
+    assert history.ask("SELECT count(*) FROM head") == [(2,)]
+
+
 @pytest.mark.parametrize("content", [b"not a database at all, but text" * 99, b"SQLite format 3\0" + b"\xff" * 4000])
 def test_a_file_that_is_something_else_is_left_alone(tmp_path: Path, content: bytes) -> None:
     history = History(tmp_path)

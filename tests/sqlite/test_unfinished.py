@@ -90,3 +90,32 @@ def test_a_guest_that_has_gone_is_in_no_bucket_after_its_last() -> None:
         ]
         assert of_gone
         assert max(of_gone) <= after + width_ms + 7 * 100_000  # those that were finished together share a scope
+
+
+def test_an_hour_holds_its_guests_and_not_every_company_they_were_in() -> None:
+    ticks = history(6, length=60, step_ms=1_000)
+    uuids = [record.domain.uuid for record in ticks[0].records if record.domain is not None]
+    # Another guest is away in every tick.
+    changing = [Tick(tick.stamp, without(uuids[i % len(uuids)], tick.records)) for i, tick in enumerate(ticks)]
+    plain, folded = Unfinished(), Unfinished()
+    in_slices(changing, 20, plain)
+    in_slices(changing, 20, folded)
+    for _ in folded.fold():
+        pass
+    (apart,), (together_,) = plain._sketches.values(), folded._sketches.values()
+    assert len(apart) > len(together_) == 1
+    (only,) = together_.values()
+    assert {entry.uuid for entry in only.entries} == {None, *uuids}
+    for field, sketches in only.by_field.items():
+        counted = sum(int(part.by_field[field].counts.sum()) for part in apart.values() if field in part.by_field)
+        assert int(sketches.counts.sum()) == counted
+        for place, entry in enumerate(only.entries):
+            rows = [
+                (part.by_field[field], row)
+                for part in apart.values()
+                if field in part.by_field
+                for row, other in enumerate(part.entries)
+                if other.uuid == entry.uuid
+            ]
+            assert sketches.maxs[place] == max((of.maxs[row] for of, row in rows), default=-np.inf)
+            assert np.isclose(sketches.sums[place], sum(of.sums[row] for of, row in rows))

@@ -11,7 +11,7 @@ import typer
 from domstat.catalog import FIELDS
 from domstat.cli.common import EXIT_TROUBLE, ConfigOption, fail, load_config
 from domstat.config import CollectSettings, Config, HostConfig
-from domstat.settings import Duration
+from domstat.settings import Duration, veiled
 from domstat.text import printable
 from domstat.uri import redacted
 
@@ -94,4 +94,4 @@ def _shown(settings: object) -> Iterator[tuple[str, str]]:
     for name in getattr(settings, "__struct_fields__", ()):
         value = getattr(settings, name)
         if value is not None:
-            yield name, printable(redacted(str(value)))
+            yield name, printable(redacted(str(veiled(value, name))))

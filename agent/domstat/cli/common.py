@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn, TypeAlias
 import typer
 
 from domstat.config import Config, ConfigError, load
+from domstat.notify import PRIORITIES, is_journal
 from domstat.text import printable
 
 EXIT_TROUBLE = 1
@@ -21,6 +22,11 @@ EXIT_TROUBLE = 1
 
 EXIT_USAGE = 2
 """The command line or the configuration is wrong."""
+
+LINE_CHARS_MAX = 4000
+"""Of what goes wrong: a command that mends it may be long."""
+
+_ERROR = PRIORITIES["error"]
 
 ConfigOption: TypeAlias = Annotated[
     Path | None,
@@ -31,7 +37,7 @@ ConfigOption: TypeAlias = Annotated[
 def fail(code: int, *lines: str) -> NoReturn:
     """Print *lines* on stderr and exit with *code*."""
     for line in lines:
-        say(line)
+        say(line, priority=_ERROR)
     raise typer.Exit(code)
 
 
@@ -90,7 +96,11 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def say(line: str) -> None:
-    """Tell the person what is wrong; without a standard error nobody wants to know."""
+def say(line: str, priority: str = "") -> None:
+    """Tell the person what is wrong, in one line that no terminal obeys; without a standard error nobody wants to know.
+
+    *priority* is for systemd's journal, where that is what hears it; see :mod:`domstat.notify`.
+    """
+    text = f"domstat: {printable(line, LINE_CHARS_MAX)}"
     with contextlib.suppress(OSError, ValueError):
-        print(f"domstat: {line}", file=sys.stderr)  # noqa: T201 - what a person asked for goes to their terminal
+        print(f"{priority if is_journal(sys.stderr) else ''}{text}", file=sys.stderr)  # noqa: T201 - to their terminal

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from domstat.cli.common import EXIT_TROUBLE, EXIT_USAGE, ConfigOption, fail, leave, load_config, on_stop_signals
 
@@ -25,6 +27,7 @@ def run(config: ConfigOption = None) -> None:
     if sys.stderr is not None:
         sys.stdout = sys.stderr  # what a sink prints must not come between what the sink stdout writes
     telemetry.configure(loaded.agent.log_level)
+    leave_no_cores()
     notifier = Notifier.from_environment(os.environ, os.getpid())
     try:
         service = Service(loaded, telemetry.get_logger(), notifier=notifier)
@@ -37,6 +40,15 @@ def run(config: ConfigOption = None) -> None:
         leave(0 if service.run() else EXIT_TROUBLE)
     except StateError as error:
         fail(EXIT_TROUBLE, str(error))
+
+
+def leave_no_cores() -> None:
+    """Have neither this process nor what it starts leave its memory on the disk when it crashes: secrets are in it.
+
+    Whoever looks for a fault may raise the limit again, with prlimit(1).
+    """
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def on_hangup(reload: Callable[[], None], stop: Callable[[], None]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from domstat.cli.common import EXIT_TROUBLE, ConfigOption, fail, load_config
-from domstat.text import is_terminal, printable, size, span
+from domstat.text import harmless, is_terminal, printable, size, span
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,18 +66,6 @@ def status(
         _show(report)
     if not report.healthy:
         raise typer.Exit(EXIT_TROUBLE)
-
-
-def harmless(json: str) -> str:
-    """Escape what a terminal could obey; to JSON it is the same text, since all of that is within its strings."""
-    if json.replace("\n", "").isprintable():
-        return json
-    return "".join(letter if letter.isprintable() or letter == "\n" else _escaped(letter) for letter in json)
-
-
-def _escaped(letter: str) -> str:
-    units = letter.encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
 
 
 def _show(report: Report) -> None:

@@ -17,8 +17,9 @@ from domstat.catalog import IDENTITY_FIELDS, FieldKind, comes_from_the_guest, lo
 from domstat.collect.definition import Entry, Nic
 from domstat.collect.wire import ALL, Globs
 from domstat.derive import Derivation
+from domstat.memo import Shared
 from domstat.model import Value, key_of, split_key, whole_device
-from domstat.rates import SHAPES_MAX, picker, shape_of
+from domstat.rates import picker, shape_of
 
 PARSED_NAMES_MAX = 100_000
 """Parameter names taken apart and remembered: a few hundred a guest shape, whatever is hostile included."""
@@ -112,9 +113,7 @@ class Plan:
 
 
 # Guests alike share their keys, and what is prepared from keys is worth sharing with them.
-@lru_cache(maxsize=SHAPES_MAX)
-def _derivation(keys: tuple[str, ...]) -> Derivation:
-    return Derivation(keys)
+_derivation = Shared(Derivation)
 
 
 def _may_be_no_number(field: str, value: Value) -> bool:

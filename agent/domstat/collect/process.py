@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import struct
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -20,7 +21,12 @@ import msgspec
 from domstat.collect import wire
 from domstat.collect.errors import ClosedError, WorkerDiedError
 
-WORKER_COMMAND = (sys.executable, "-P", "-m", "domstat.collect.worker")
+WORKER_COMMAND = (sys.executable, "-I" if sys.flags.isolated else "-P", "-m", "domstat.collect.worker")
+"""Never from the current directory; and where the agent itself does not heed PYTHONPATH, as the package's, not from
+that either."""
+
+_SECRET_VARIABLE = re.compile(r"SECRET|PASSW|PASSPHRASE|TOKEN|CREDENTIAL|PGPASS|(^|_)(API)?KEY(_|$)", re.IGNORECASE)
+"""Names of variables that are a sink's business, if anybody's: a worker reads what strangers wrote."""
 
 STDERR_LINE_MAX = 2_000
 """Characters of one line of a worker's stderr that are logged."""
@@ -88,6 +94,7 @@ class WorkerProcess:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
+                    env=environment_of_worker(os.environ),
                     start_new_session=True,  # a Ctrl-C at the terminal is for the agent to handle
                 )
             undo.pop_all()
@@ -196,6 +203,11 @@ class WorkerProcess:
                 text = line.decode(errors="replace").rstrip()
                 self._last_line = text or self._last_line
                 self._log.debug("worker_said", pid=self.pid, text=text)
+
+
+def environment_of_worker(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what a worker is started with: all that ssh, Kerberos and libvirt look for, and no secret."""
+    return {name: value for name, value in environ.items() if not _SECRET_VARIABLE.search(name)}
 
 
 def _read_exactly(channel: socket.socket, count: int) -> bytearray:

@@ -9,12 +9,12 @@ once.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, Protocol, cast
 
 from domstat.derive import Derivation, derive
+from domstat.memo import Shared
 from domstat.model import Figures, Moment, Value
-from domstat.rates import SHAPES_MAX, Baseline, Number, Shape, advance, elapsed_ns, picker, rates_between, shape_of
+from domstat.rates import Baseline, Number, Shape, advance, elapsed_ns, picker, rates_between, shape_of
 
 
 class Naming(Protocol):
@@ -35,7 +35,7 @@ class Naming(Protocol):
 class Keyed:
     """The naming of values that stand in the order of their keys already, as they are stored."""
 
-    __slots__ = ("counters", "derivation", "keys", "shape")
+    __slots__ = ("__weakref__", "counters", "derivation", "keys", "shape")
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         self.keys = keys
@@ -53,7 +53,7 @@ class Keyed:
         return dict(zip(self.keys, values, strict=True))
 
 
-keyed = lru_cache(maxsize=SHAPES_MAX)(Keyed)
+keyed = Shared(Keyed)
 """The naming by a tuple of keys (see :class:`Keyed`); guests alike share theirs."""
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 import msgspec
@@ -20,6 +19,7 @@ from isal import isal_zlib
 from msgspec import Struct
 
 from domstat.collect.sample import Sample, Sampled, keyed
+from domstat.memo import Lately, Shared
 from domstat.model import (
     NO_FIGURES,
     Batch,
@@ -100,20 +100,19 @@ class _Body(Struct, frozen=True, array_like=True):
 class _Template:
     """One template; there is one object for each, so that it is found by identity."""
 
-    __slots__ = ("fields", "places")
+    __slots__ = ("__weakref__", "fields", "places")
 
     def __init__(self, fields: tuple[str, ...], places: tuple[int, ...]) -> None:
         self.fields = fields
         self.places = places
 
 
-_template = lru_cache(maxsize=4096)(_Template)
+_template = Shared(_Template)
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Body).decode
 
 
-@lru_cache(maxsize=SHAPES_MAX)
-def _taken_apart(keys: tuple[str, ...]) -> tuple[_Template, tuple[str, ...]]:
+def _take_apart(keys: tuple[str, ...]) -> tuple[_Template, tuple[str, ...]]:
     """Take a record's keys apart into a template and its devices."""
     pairs = [split_key(key) for key in keys]
     devices = tuple(dict.fromkeys(device for _, device in pairs if device is not None))
@@ -122,13 +121,18 @@ def _taken_apart(keys: tuple[str, ...]) -> tuple[_Template, tuple[str, ...]]:
     return _template(tuple(field for field, _ in pairs), places), devices
 
 
-@lru_cache(maxsize=SHAPES_MAX)
+_taken_apart = Lately(_take_apart, SHAPES_MAX)
+
+
 def _put_together(fields: tuple[str, ...], places: tuple[int, ...], devices: tuple[str, ...]) -> tuple[str, ...]:
-    """Make keys of a template and devices; the inverse of :func:`_taken_apart`."""
+    """Make keys of a template and devices; the inverse of :func:`_take_apart`."""
     return tuple(
         key_of(field, None if place == _NO_DEVICE else devices[place])
         for field, place in zip(fields, places, strict=True)
     )
+
+
+_together = Lately(_put_together, SHAPES_MAX)
 
 
 def pack(batch: Batch) -> bytes:
@@ -257,7 +261,7 @@ def _samples(body: _Body, stamp: Stamp) -> Iterable[tuple[int, Sample]]:
 
 def _keys(row: _Row, body: _Body) -> tuple[str, ...]:
     fields, places = body.templates[row.template]
-    return _put_together(fields, places, row.devices)
+    return _together(fields, places, row.devices)
 
 
 def _record(row: _Row, body: _Body, stamp: Stamp, sample: Sample | None, known: dict[str, Sample]) -> Record:

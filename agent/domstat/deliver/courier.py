@@ -10,7 +10,6 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import count
 from pathlib import Path
@@ -22,7 +21,7 @@ from msgspec.structs import replace
 from domstat.deliver.bounds import Why
 from domstat.deliver.codec import Unpacker
 from domstat.deliver.letters import DeadLetters
-from domstat.deliver.parcels import Taken
+from domstat.deliver.parcels import Counts, Taken
 from domstat.deliver.spool import Spool
 from domstat.model import Batch, Record
 from domstat.sink import Fatal, Finished, HasHealth, Reject, Retry, Sink, SinkContext, SinkError
@@ -64,23 +63,6 @@ class State(StrEnum):
     FINISHED = "finished"  # whoever read it has gone
 
 
-@dataclass
-class Counts:
-    """What became of a sink's records: received = written + rejected + dropped + pending."""
-
-    received: int = 0
-    written: int = 0
-    rejected: int = 0
-    retries: int = 0
-    parts_rejected: int = 0
-    dropped_by: dict[Why, int] = field(default_factory=dict)
-
-    @property
-    def dropped(self) -> int:
-        """Records dropped, for whatever reason."""
-        return sum(self.dropped_by.values())
-
-
 class Outlet(Struct, frozen=True):
     """A sink as it is configured: its *name*, how one is made, and how it wants its batches.
 
@@ -104,9 +86,18 @@ class Courier:
     """Carries batches to one sink in a thread of its own."""
 
     def __init__(
-        self, outlet: Outlet, spool: Spool, state_dir: Path, log: Any, on_ended: Callable[[], None] = lambda: None
+        self,
+        outlet: Outlet,
+        spool: Spool,
+        state_dir: Path,
+        log: Any,
+        on_ended: Callable[[], None] = lambda: None,
+        is_left: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Carry from *spool* to the outlet's sink; call *on_ended* should it take no more."""
+        """Carry from *spool* to the outlet's sink; call *on_ended* should it take no more.
+
+        *is_left* tells whether a sink that was to go is still at it, and may hold what this one is to open.
+        """
         self.name = outlet.name
         self.counts = Counts()
         self.state = State.OPENING
@@ -131,6 +122,7 @@ class Courier:
         self._outlet = outlet
         self._spool = spool
         self._on_ended = on_ended
+        self._is_left = is_left
         self._log = log.bind(sink=self.name)
         self._letters = DeadLetters(state_dir, self.name)
         self._context = SinkContext(self.name, state_dir, self._log, self._reject_part)
@@ -234,9 +226,15 @@ class Courier:
             self._close()
 
     def _open(self) -> None:
-        self.is_opening = True
+        self.is_opening, is_left = True, self._is_left()
         try:
             self._sink.open(self._context)
+        except Fatal as error:
+            if not is_left:
+                raise
+            self._sink.close()
+            self._sink = self._outlet.make()
+            raise Retry(f"{error} (a sink that was to go has not closed yet)") from error
         finally:
             self.is_opening = False
         self.state = State.GOOD

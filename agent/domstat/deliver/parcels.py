@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
@@ -94,3 +95,20 @@ def unpacked(rows: Sequence[tuple[int, int, bytes]], unpacker: Unpacker, first: 
         except DamagedRowError:
             damaged.append(Removed(number, records))
     return Taken(tuple(parcels), first, last, tuple(damaged))
+
+
+@dataclass
+class Counts:
+    """What became of a sink's records: received = written + rejected + dropped + pending."""
+
+    received: int = 0
+    written: int = 0
+    rejected: int = 0
+    retries: int = 0
+    parts_rejected: int = 0
+    dropped_by: dict[Why, int] = field(default_factory=dict)
+
+    @property
+    def dropped(self) -> int:
+        """Records dropped, for whatever reason."""
+        return sum(self.dropped_by.values())

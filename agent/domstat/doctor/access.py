@@ -30,12 +30,13 @@ def files(seen: Iterable[FileSeen], uid: int) -> Iterator[Finding]:
 
 
 def secrets(seen: Sequence[FileSeen], uid: int, *, revealing: bool) -> Iterator[Finding]:
-    """Say who could read secrets: sinks' files, and a configuration that is *revealing*, with a password in a URI."""
+    """Say who could read secrets: sinks' files, and a configuration that is *revealing*, with a secret in it."""
     config = [file for file in seen if file.role is Role.CONFIG and file.there and not file.error]
     if revealing and any(file.mode & 0o044 for file in config):
         path = config[0].path
-        text = f"{path} has a password in a URI, and others may read it (mode {_octal(config[0].mode)})"
-        yield trouble(path, text, f"chmod 0600 {path}; better a key (qemu+ssh) or a certificate (qemu+tls)")
+        text = f"{path} has a secret in it, and others may read it (mode {_octal(config[0].mode)})"
+        better = "a key (qemu+ssh) or a certificate (qemu+tls) in place of a password, a file for a sink's token"
+        yield trouble(path, text, f"chmod 0600 {path}; better {better}")
     found = [file for file in seen if file.role is Role.SECRET]
     yield from _all_of(found, uid)
     if not found and not revealing:

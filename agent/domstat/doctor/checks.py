@@ -11,6 +11,7 @@ from domstat.config import ConfigError
 from domstat.doctor import access, configuration, guests, hosts, room, service, sinks, timing, versions
 from domstat.doctor.finding import Finding, Verdict
 from domstat.doctor.scene import Scene
+from domstat.settings import holds_secret
 from domstat.uri import redacted
 
 Judge: TypeAlias = Callable[[Scene], Iterator[Finding]]
@@ -55,7 +56,10 @@ def _clock(scene: Scene) -> Iterator[Finding]:
 
 def _secrets(scene: Scene) -> Iterator[Finding]:
     uris = [host.settings.uri for host in scene.config.hosts]
-    return access.secrets(scene.files, scene.uid, revealing=any(redacted(uri) != uri for uri in uris))
+    revealing = any(redacted(uri) != uri for uri in uris) or any(
+        holds_secret(one.settings) for one in scene.config.sinks
+    )
+    return access.secrets(scene.files, scene.uid, revealing=revealing)
 
 
 CHECKS = (

@@ -13,6 +13,7 @@ from functools import lru_cache
 import msgspec
 from msgspec import Struct
 
+from domstat.memo import Lately
 from domstat.model import Value
 from domstat_sinks.prometheus.names import Family, escaped, label_value
 from domstat_sinks.prometheus.samples import Numbers, Sample, Source, real, samples_of, shared, types_and_texts
@@ -24,10 +25,10 @@ _CHUNK_ENDS = b"\xfe"
 """Stands between the samples of two families; no text has this one either."""
 
 PLANS_MAX = 65_536
-"""Sets of keys remembered, one a guest, since MACs differ, of about 8 KiB, and a smaller one for its derived values."""
+"""Sets of keys at hand, one a guest, since MACs differ, of about 8 KiB, and a smaller one for its derived values."""
 
-HEADS_MAX = 4_096
-"""Beginnings of samples remembered while plans are made: far more than guests share, which is all but those of NICs."""
+HEADS_MAX = 1_024
+"""Beginnings of samples remembered while plans are made: what guests share, which is all but those of NICs."""
 
 _to_json = msgspec.json.Encoder().encode
 
@@ -77,7 +78,7 @@ class Plan:
         return b"".join(pieces).replace(LABELS_HERE, labels).split(_CHUNK_ENDS)
 
 
-_plan_of = lru_cache(maxsize=PLANS_MAX)(Plan)
+_plan_of = Lately(Plan, PLANS_MAX)
 
 
 def write(source: Source, keys: tuple[str, ...], values: Sequence[Value], labels: bytes) -> Chunks:

@@ -18,10 +18,10 @@ from domstat.model import Value, split_key
 from domstat.rates import picker
 from domstat_sinks.prometheus.names import Family, apart, derived_of, family_of, info_of, label_text
 
-KEYS_MAX = 4_096
-"""Keys remembered while plans are made: far more than guests share, which is all but those of NICs."""
+KEYS_MAX = 1_024
+"""Keys remembered while plans are made: what guests share, which is all but those of NICs."""
 
-SHARED_MAX = 4_096
+SHARED_MAX = 256
 """Parts of plans that are remembered so that other plans may have the very same."""
 
 NANO = Unit.NANOSECONDS.scale

@@ -200,12 +200,14 @@ class SqliteSink:
 
     def close(self) -> None:
         """Close the file and let go of its lock."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        made, self._writer = self._writer, None
+        lock, self._lock = self._lock, None
+        try:
+            if made is not None:
+                made.close()
+        finally:  # whatever is wrong with the file, another may be given it
+            if lock is not None:
+                lock.close()
 
     def _take_lock(self, path: Path) -> None:
         """Lock the file against other writers.

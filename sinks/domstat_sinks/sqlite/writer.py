@@ -160,6 +160,7 @@ class Writer:
 
     def close(self) -> None:
         """Close the file, with the WAL folded into it; an empty one stays, for those who may only read."""
+        self._upkeep.stop()
         with contextlib.suppress(sqlite3.Error):  # whatever it is, what is in the WAL is as safe there
             self._connection.execute("PRAGMA busy_timeout = 0")  # who still reads is not waited for
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

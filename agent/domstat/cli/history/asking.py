@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from itertools import chain, islice
@@ -16,7 +17,7 @@ import typer
 from domstat.cli.common import EXIT_TROUBLE, EXIT_USAGE, fail, load_config, say
 from domstat.config import SinkConfig
 from domstat.history import Answer, HasHistory, History, HistoryError
-from domstat.text import is_terminal, printable
+from domstat.text import harmless, is_terminal, printable
 
 TABLE_ROWS_MAX = 10_000
 """Rows a table on the screen can have: a table is laid out whole, in memory. JSON and CSV are not limited."""
@@ -25,6 +26,14 @@ DAMAGES_SAID_MAX = 20
 """Lines on what cannot be read; the rest is counted."""
 
 _MESSAGE_MAX = 500
+
+_CELL_MAX = 10_000
+"""Characters of one value of CSV on a screen."""
+
+_FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""How a text begins that a spreadsheet works out rather than shows; and anybody can call a guest so."""
+
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?", re.ASCII | re.IGNORECASE)
 
 
 class Format(StrEnum):
@@ -91,16 +100,36 @@ def chosen_format(given: Format | None) -> Format:
 def show(answer: Answer, shown: Format, *, whole: frozenset[str] = frozenset()) -> None:
     """Print an answer's rows; in a table the columns in *whole* are never broken over several lines."""
     if shown is Format.JSON:
-        import msgspec
-
-        encoder = msgspec.json.Encoder(enc_hook=lambda value: value.hex())  # a blob
-        for row in answer.rows:
-            sys.stdout.buffer.write(encoder.encode(dict(zip(answer.columns, map(_plain, row), strict=True))) + b"\n")
-        sys.stdout.flush()
+        write_json(dict(zip(answer.columns, map(_plain, row), strict=True)) for row in answer.rows)
     elif shown is Format.CSV:
-        csv.writer(sys.stdout).writerows(chain([answer.columns], answer.rows))
+        cell = _for_screen if is_terminal(sys.stdout) else _for_sheet
+        csv.writer(sys.stdout).writerows(chain([answer.columns], (map(cell, row) for row in answer.rows)))
     else:
         _show_table(answer, whole)
+
+
+def write_json(objects: Iterable[Any]) -> None:
+    """Print each object as a line of JSON, in which no terminal finds anything to obey."""
+    import msgspec
+
+    encoder = msgspec.json.Encoder()
+    for each in objects:
+        line = encoder.encode(each) + b"\n"
+        is_plain = line.isascii() and b"\x7f" not in line  # what of ASCII is worse JSON has escaped
+        sys.stdout.buffer.write(line if is_plain else harmless(line.decode()).encode())
+    sys.stdout.flush()
+
+
+def _for_sheet(value: Any) -> Any:
+    """Return what stands for a value in CSV: a text that looks like a formula begins with an apostrophe."""
+    plain = _plain(value)
+    is_formula = isinstance(plain, str) and plain.startswith(_FORMULA_BEGINS) and not _NUMBER.fullmatch(plain)
+    return f"'{plain}" if is_formula else plain
+
+
+def _for_screen(value: Any) -> Any:
+    cell = _for_sheet(value)
+    return printable(cell, _CELL_MAX) if isinstance(cell, str) else cell
 
 
 def _plain(value: Any) -> Any:

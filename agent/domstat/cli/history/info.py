@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from domstat.cli.common import EXIT_USAGE, ConfigOption, fail
-from domstat.cli.history.asking import Format, SinkOption, chosen_format, local_time, opened
+from domstat.cli.history.asking import Format, SinkOption, chosen_format, local_time, opened, write_json
 from domstat.history import Coverage, Info
 from domstat.text import printable, size, span
 
@@ -28,10 +27,7 @@ def info(
     if chosen_format(format) is Format.TABLE:
         _show(found)
     else:
-        import msgspec
-
-        sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
-        sys.stdout.flush()
+        write_json([found])
 
 
 def _show(found: Info) -> None:

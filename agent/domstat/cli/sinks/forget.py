@@ -28,7 +28,7 @@ def forget(
     is_configured = name in {sink.name for sink in loaded.sinks}
     lock = StateLock(loaded.state_dir)
     try:
-        lock.take()
+        lock.take(root_may=True)
     except HeldError as error:
         fail(EXIT_TROUBLE, f"an agent is running (process {printable(error.holder)}); stop it first")
     except StateError as error:

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import Struct
@@ -16,7 +17,10 @@ from domstat.model import Record, Value, split_key
 I64_MAX = (1 << 63) - 1
 
 SHAPES_MAX = 65_536
-"""Shapes remembered, about 10 KB each: one a guest, since MACs differ, and more guests than one answer can hold."""
+"""Records whose very keys are known: more guests than one answer can hold."""
+
+COLUMNS_MAX = 2_048
+"""Columns shared: those that guests have in common; those of their NICs pass through."""
 
 _PACK_CODES = {
     ValueType.I64: "q",
@@ -39,7 +43,7 @@ class Column(Struct, frozen=True, array_like=True):
 class Shape:
     """The columns of a record, with what packs its values."""
 
-    __slots__ = ("columns", "flags", "is_plain", "packer", "reals", "texts")
+    __slots__ = ("__weakref__", "columns", "flags", "is_plain", "packer", "reals", "texts")
 
     def __init__(self, columns: tuple[Column, ...]) -> None:
         self.columns = columns
@@ -103,11 +107,11 @@ def type_of(field: str, value: Value) -> ValueType:
 
 
 class Shapes:
-    """Finds the shape of a record by its keys."""
+    """Finds the shape of a record by its keys; one that nobody holds any more is made anew."""
 
     def __init__(self) -> None:
-        self._by_keys: dict[tuple[str, ...], Shape] = {}
-        self._by_columns: dict[tuple[Column, ...], Shape] = {}
+        self._by_keys: WeakValueDictionary[tuple[str, ...], Shape] = WeakValueDictionary()
+        self._by_columns: WeakValueDictionary[tuple[Column, ...], Shape] = WeakValueDictionary()
         self._by_identity: dict[int, tuple[tuple[str, ...], Shape]] = {}
         """By the number of the very tuple: a guest has the same one tick after tick, and hashing it takes a while."""
 
@@ -126,9 +130,6 @@ class Shapes:
 
     def refit(self, record: Record) -> Shape:
         """Return the shape that *record* has by its values' own types."""
-        if len(self._by_keys) >= SHAPES_MAX:
-            self._by_keys.clear()
-            self._by_columns.clear()
         self._by_identity.clear()
         keys, values = record.figures.keys, record.figures.values
         columns = tuple(_column(key, value) for key, value in zip(keys, values, strict=True))
@@ -142,7 +143,7 @@ def _column(key: str, value: Value) -> Column:
     return _shared_column(field, device, type_of(field, value))
 
 
-@lru_cache(maxsize=SHAPES_MAX)
+@lru_cache(maxsize=COLUMNS_MAX)
 def _shared_column(field: str, device: str | None, type_: ValueType) -> Column:
     """Make a column once: guests differ in their NICs' addresses and share all the rest."""
     return Column(field, device, type_)

@@ -6,8 +6,9 @@ Each is looked up in the file once and remembered; what is not there is stored, 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, MutableMapping, Sequence
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -33,11 +34,12 @@ class Numbers:
         self._boots: dict[str, int] = {}
         self._texts: dict[str, int] = {}
         self._fields: dict[str, int] = {}
-        self._shapes: dict[Shape, int] = {}
+        self._shapes: WeakKeyDictionary[Shape, int] = WeakKeyDictionary()
 
     def forget_shapes(self, gone: frozenset[int]) -> None:
         """Drop the numbers of shapes that are *gone*."""
-        self._shapes = {shape: number for shape, number in self._shapes.items() if number not in gone}
+        for shape in [shape for shape, number in self._shapes.items() if number in gone]:
+            del self._shapes[shape]
 
     def stream(self, stream: tuple[str, str], tier: int = 0) -> int:
         """Return the number of a stream, (host, collect block), or of one of its tiers."""
@@ -106,7 +108,7 @@ class Numbers:
         return number
 
     @staticmethod
-    def _remembered(remembered: dict[Key, int], key: Key, find: Callable[[], int]) -> int:
+    def _remembered(remembered: MutableMapping[Key, int], key: Key, find: Callable[[], int]) -> int:
         number = remembered.get(key)
         if number is None:
             if len(remembered) >= REMEMBERED_MAX:

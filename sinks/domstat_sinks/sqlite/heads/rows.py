@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import accumulate
 from typing import Any, Generic, TypeAlias, TypeVar
+from weakref import WeakValueDictionary
 
 from msgspec import Struct
 
@@ -29,9 +30,6 @@ LAYOUTS_KEPT = 32_768
 
 LEAST_KEPT = 8
 """Rows, and layouts, kept however large: of each stream the one at hand, the one before, their bases."""
-
-SHAPES_KEPT = 20_000
-"""Shapes kept, about 10 KB each: one a guest, since MACs differ, and more guests than one answer can hold."""
 
 LINKS_KEPT = 20_000
 """Rows whose row before is remembered: a few hundred bytes each."""
@@ -159,8 +157,16 @@ class Rows:
         self._connection = connection
         self._rows: _Kept[HeadRow] = _Kept(ROWS_KEPT)
         self._layouts: _Kept[LayoutRead] = _Kept(LAYOUTS_KEPT)
-        self._shapes: OrderedDict[int, ShapeRead] = OrderedDict()
+        self._layouts_before: dict[int, LayoutRead] = {}
+        self._shapes: WeakValueDictionary[int, ShapeRead] = WeakValueDictionary()
+        """Those of the layouts, about 10 KB each: one a guest, since MACs differ."""
         self._before: OrderedDict[int, _Before | None] = OrderedDict()
+
+    def turn(self) -> None:
+        """Forget rows, and layouts that nobody has asked for since this was called before."""
+        self._rows = _Kept(ROWS_KEPT)
+        self._layouts_before, self._layouts = self._layouts.items, _Kept(LAYOUTS_KEPT)
+        self._before.clear()
 
     def row(self, head_id: int) -> HeadRow:
         """Return a row. Raises DamagedError."""
@@ -250,6 +256,9 @@ class Rows:
         known = self._layouts.items.get(layout_id)
         if known is not None:
             return known
+        known = self._layouts_before.get(layout_id)
+        if known is not None:
+            return self._layouts.put(layout_id, known, len(known.entries))
         found = self._connection.execute(
             "SELECT kind, uuid, name, incarnation, shape FROM layout_record WHERE layout = ? ORDER BY position",
             (layout_id,),
@@ -267,7 +276,7 @@ class Rows:
                 (shape,),
             )
             known = ShapeRead(tuple(Column(name, device, ValueType(type_)) for name, device, type_ in found))
-            keep(self._shapes, shape, known, SHAPES_KEPT)
+            self._shapes[shape] = known
         return known
 
 

@@ -43,14 +43,20 @@ class Known:
 
     def __init__(self, connection: sqlite3.Connection, numbers: Numbers) -> None:
         self.rows = Rows(connection)
-        self._columns = Columns(numbers)
+        self._numbers = numbers
+        self._columns: dict[int, Columns] = {}
         self._skeletons: dict[int, Skeleton] = {}
+
+    def begin_slice(self) -> None:
+        """Forget what the slice before last had and none has had since."""
+        self.rows.turn()
 
     def skeleton(self, stream: int, layouts: Sequence[LayoutRead]) -> Skeleton:
         """Return the skeleton for a stream's layouts, nearly always those of the slice before."""
         last = self._skeletons.get(stream)
         if last is None or last.of != tuple(layouts):
-            last = self._skeletons[stream] = Skeleton(layouts, self._columns)
+            columns = self._columns.setdefault(stream, Columns(self._numbers))
+            last = self._skeletons[stream] = Skeleton(layouts, columns)
         return last
 
 
@@ -78,6 +84,7 @@ class Sealing:
     def _all_steps(self, known: Known) -> Iterator[bool]:
         found = self._connection.execute("SELECT sealed FROM stream WHERE id = ?", (self.stream,))
         (self._sealed,) = found.fetchone()
+        known.begin_slice()
         self._slice = self._load(known.rows, self.last_id)
         yield True
         self._directory = self._slice.open(known.skeleton(self.stream, self._slice.layout_reads))
@@ -97,13 +104,15 @@ class Sealing:
         while rolling is not None and rolling.has_more():
             rolling.step()
             yield True
+        kept: set[int] = set()
         if rolling is not None:
             for _ in rolling.finish():
                 yield True
-            rolling.publish()
+            kept = followed(self._slice.ticks)
+            rolling.publish([tick for tick in self._slice.ticks if tick.id in kept])
         publish(self._connection, self.segment, self.stream, 0, self._directory)
         self._connection.execute("UPDATE stream SET sealed = ? WHERE id = ?", (self.last_id, self.stream))
-        self._clear()
+        self._clear(kept)
 
     def give_up(self) -> None:
         """Set all of the slice aside: it could not be unpacked although every row's checksum was right."""
@@ -183,9 +192,8 @@ class Sealing:
             (reason, head_id),
         )
 
-    def _clear(self) -> None:
-        """Delete the head rows that are sealed, but for those that the next ticks follow on, and their bases."""
-        kept = followed(self._slice.ticks) if self._roller else set()
+    def _clear(self, kept: set[int]) -> None:
+        """Delete the head rows that are sealed, but for those *kept* that the next ticks follow on, and their bases."""
         bases = {tick.body.base for tick in self._slice.ticks if tick.id in kept}
         following = self._connection.execute(
             "SELECT blob FROM head WHERE stream + 0 = ? AND id > ? ORDER BY id LIMIT ?",

@@ -129,6 +129,10 @@ class Upkeep:
         found = self._connection.execute("SELECT DISTINCT stream FROM segment").fetchall()
         self._to_merge = {stream for (stream,) in found}
 
+    def stop(self) -> None:
+        """Let go of the piece of work at hand: what it is reading keeps SQLite from closing the file."""
+        self._work = None
+
     def ends_slice(self, stream: int, time_ms: int) -> bool:
         """Tell whether the ticks before one that comes now are a slice; the next row must not build on theirs then."""
         known = self._streams.get(stream)

@@ -35,8 +35,8 @@ from domstat_sinks.sqlite.packed.directory import (
 LEADS_MAX = 64
 """Ticks kept as leads of the next segment: as many parts as a large host's tick comes in."""
 
-SHAPES_MAX = 16_384
-"""Shapes whose columns have numbers, some 500 B each: one a guest, and more guests than a host has."""
+SHAPES_SPARE = 64
+"""Shapes whose columns have numbers although a slice does not have them, some 2 KB each, and as many as it has."""
 
 MATRICES_BYTES = 16 * 1024 * 1024
 """Bytes of unpacked parts kept, besides the one at hand: values of a group are sealed and then rolled up."""
@@ -53,7 +53,7 @@ class Tick(Struct, frozen=True):
 
 
 class Columns:
-    """Every column that shapes had lately, by numbers of its own: so that what shapes have in common is soon found."""
+    """Every column that a stream's shapes had lately, by numbers of its own, so that what is common is soon found."""
 
     def __init__(self, numbers: Numbers) -> None:
         self._numbers = numbers
@@ -67,7 +67,7 @@ class Columns:
 
     def together(self, shapes: Sequence[ShapeRead]) -> tuple[list[Column], list[bool], list[Integers]]:
         """Return all columns of *shapes*, each once, whether they count, and by shape the places of its own."""
-        if len(self._of_shapes) + len(shapes) > SHAPES_MAX:
+        if len(self._of_shapes) > 2 * len(shapes) + SHAPES_SPARE:
             self._clear()
         of_shapes = [self._of(shape) for shape in shapes]
         found, places = np.unique(np.concatenate([*of_shapes, _NONE]), return_inverse=True)

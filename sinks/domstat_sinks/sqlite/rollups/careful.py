@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from domstat_sinks.sqlite.heads.row import DamagedError
-from domstat_sinks.sqlite.packed.slices import Slice
+from domstat_sinks.sqlite.packed.slices import Slice, Tick
 from domstat_sinks.sqlite.rollups.roller import Roller, Rolling
 
 _OF_A_VALUE = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
@@ -78,11 +78,11 @@ class Careful:
         """Pack the buckets that are finished, in steps."""
         return self._each(Rolling.finish)
 
-    def publish(self) -> None:
+    def publish(self, leads: Iterable[Tick]) -> None:
         """Store all that is finished, in the transaction that seals the slice; or pass it over."""
         if self._rolling is not None:
             with self._carefully():
-                self._rolling.publish()
+                self._rolling.publish(leads)
         if self._rolling is None:
             self._roller.pass_over(self._stream, self._last_id)
 

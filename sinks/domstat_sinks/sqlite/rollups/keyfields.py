@@ -7,16 +7,15 @@ disk are in its figures already. Counters are rates per second, and everything i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from itertools import chain
 from typing import TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from msgspec import Struct
 
 from domstat.catalog import FIELDS
 from domstat.model import whole_device
-from domstat_sinks.sqlite.heads.layout import SHAPES_MAX
 from domstat_sinks.sqlite.rollups.derived import level_values
 from domstat_sinks.sqlite.rollups.increments import Run
 from domstat_sinks.sqlite.rollups.recipes import COUNTERS, Sort
@@ -93,9 +92,18 @@ _Found: TypeAlias = tuple[int, int, str]
 """Where a key field is: column, record, field."""
 
 
-@lru_cache(maxsize=SHAPES_MAX)
+_words: WeakKeyDictionary[ShapePlan, list[tuple[int, str]]] = WeakKeyDictionary()
+
+
 def _key_words(shape: ShapePlan) -> list[tuple[int, str]]:
-    """Find the key fields among a record's columns: positions and fields."""
+    """Return the key fields among a record's columns: positions and fields."""
+    known = _words.get(shape)
+    if known is None:
+        known = _words[shape] = _find_key_words(shape)
+    return known
+
+
+def _find_key_words(shape: ShapePlan) -> list[tuple[int, str]]:
     sorts = ((RATES, COUNTERS), (LEVELS, (Sort.UNSIGNED, Sort.SIGNED, Sort.REAL)))
     return [
         (position, field)

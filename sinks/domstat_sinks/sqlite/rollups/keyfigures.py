@@ -106,7 +106,7 @@ def figures_of_hour(
             (part.by_field[field], of) for part, of in zip(sketched, places, strict=True) if field in part.by_field
         ]
         for block in sorted({block for _, of in parts for block in of}):
-            merged = _assembled([(of, places[block]) for of, places in parts if block in places])
+            merged = sketch.assembled([(of, *places[block]) for of, places in parts if block in places], BLOCK)
             if not merged.counts.any():
                 continue
             own = range(block * BLOCK, (block + 1) * BLOCK)
@@ -124,30 +124,11 @@ def figures_of_hour(
 def _places(part: Sketched, numbers: Mapping[Entry, int]) -> dict[int, tuple[Whole, Whole]]:
     """Return, by block, which rows of a part are in it, and at which places."""
     found: dict[int, list[tuple[int, int]]] = {}
-    for record, entry in enumerate(part.scope.entries):
+    for record, entry in enumerate(part.entries):
         number = numbers.get(entry)
         if number is not None:
             found.setdefault(number // BLOCK, []).append((record, number % BLOCK))
     return {block: tuple(np.array(of, dtype=np.int64).T) for block, of in found.items()}
-
-
-def _assembled(parts: Sequence[tuple[Sketches, tuple[Whole, Whole]]]) -> Sketches:
-    """Put rows of sketches at their places in a block; a place that several have is all of these together."""
-    used = [of for of, _ in parts if of.bins.shape[1]]
-    first = min((of.first for of in used), default=0)
-    width = max((of.first + of.bins.shape[1] for of in used), default=0) - first
-    nothing = sketch.nothing(BLOCK)
-    made = Sketches(
-        first, np.zeros((BLOCK, width), dtype=np.int64), nothing.zeros, nothing.sums, nothing.mins, nothing.maxs
-    )
-    for of, (rows, places) in parts:
-        start = of.first - first
-        made.bins[places, start : start + of.bins.shape[1]] += of.bins[rows]
-        made.zeros[places] += of.zeros[rows]
-        made.sums[places] += of.sums[rows]
-        made.mins[places] = np.minimum(made.mins[places], of.mins[rows])
-        made.maxs[places] = np.maximum(made.maxs[places], of.maxs[rows])
-    return made
 
 
 def _gained(

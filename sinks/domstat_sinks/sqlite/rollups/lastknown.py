@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -109,6 +109,11 @@ class LastKnown:
             self._last.move_to_end(subject)
         while len(self._last) > SUBJECTS_MAX:
             self._last.popitem(last=False)
+
+    def retain(self, subjects: Container[Subject]) -> None:
+        """Forget all other subjects."""
+        for subject in [subject for subject in self._last if subject not in subjects]:
+            del self._last[subject]
 
     def _older(self, run: Run, record: int) -> dict[str, Older]:
         """Return the counters that a record lacked in the end: tick by tick, from the last one on that lacked none."""

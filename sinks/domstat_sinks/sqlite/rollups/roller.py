@@ -7,8 +7,7 @@ minutes and the last hour, is remembered from slice to slice; after a restart it
 from __future__ import annotations
 
 import sqlite3
-from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,10 +16,9 @@ from domstat.catalog import DERIVED
 from domstat_sinks.sqlite.heads.headids import HeadIds
 from domstat_sinks.sqlite.heads.numbers import Numbers
 from domstat_sinks.sqlite.heads.row import PART_RECORDS, DamagedError, Words
-from domstat_sinks.sqlite.heads.rows import keep
 from domstat_sinks.sqlite.packed.directory import Directory
 from domstat_sinks.sqlite.packed.segments import Segments
-from domstat_sinks.sqlite.packed.slices import LEADS_MAX, Slice
+from domstat_sinks.sqlite.packed.slices import LEADS_MAX, Slice, Tick
 from domstat_sinks.sqlite.rollups.days import store_hour
 from domstat_sinks.sqlite.rollups.guests import Guests
 from domstat_sinks.sqlite.rollups.keyfigures import encode, figures_of_hour
@@ -28,7 +26,7 @@ from domstat_sinks.sqlite.rollups.lastknown import LastKnown
 from domstat_sinks.sqlite.rollups.rolling import Rolled, roll
 from domstat_sinks.sqlite.rollups.rollplan import Scope, shape_plan
 from domstat_sinks.sqlite.rollups.rollrecord import Form, moving_fields
-from domstat_sinks.sqlite.rollups.rollstats import Rollup, is_alike
+from domstat_sinks.sqlite.rollups.rollstats import Rollup, Subject, is_alike, subject_of
 from domstat_sinks.sqlite.rollups.stretches import Part, Sealed, Stretch, Values, make_part, run_of, stretches
 from domstat_sinks.sqlite.rollups.tierrows import Packed, TierRows
 from domstat_sinks.sqlite.rollups.unfinished import Unfinished
@@ -36,14 +34,14 @@ from domstat_sinks.sqlite.rollups.unfinished import Unfinished
 RAW, FIVE_MINUTES, HOURS = 0, 1, 2
 """Tiers of streams."""
 
-FORMS_KEPT = 512
-"""Scopes whose form is kept, some 100 KB each of 64 guests: one for each part and tier of the largest host."""
-
 RESTORED_TICKS = 512
 """Ticks of 64 guests unpacked at once out of a segment: 14 MB at 52 fields."""
 
 
 _PartKey: TypeAlias = tuple[object, ...]
+
+_ScopeKey: TypeAlias = tuple[int, Subject]
+"""By which scopes that are alike are soon found: how many entries, and whose the first is."""
 
 
 class _Stream:
@@ -67,6 +65,14 @@ class _Stream:
     def begin_slice(self) -> None:
         """Forget the parts of layouts that the slice before had no ticks of."""
         self._parts, self._parts_before = {}, self._parts
+
+    def end_slice(self, leads: Iterable[Tick]) -> None:
+        """Remember no more than what the next slice goes on with: of guests that come and go, each brings a layout."""
+        layouts = {tick.layout for tick in leads}
+        self.known.retain({subject for layout in layouts for subject in layout.subjects})
+        kept = {key: known for key, known in self._parts.items() if key[0] in layouts}
+        self._parts = kept | {known[0]: known for known in kept.values()}
+        self._parts_before = {}
 
     def part(self, slice_: Slice, layout: int, part: int) -> Part:
         """Return a part of a layout of a slice, nearly always one of the slice before.
@@ -112,7 +118,8 @@ class Roller:
         self.numbers = numbers
         self._on_failed = on_failed
         self._streams: dict[int, _Stream] = {}
-        self._forms: OrderedDict[tuple[int, int], tuple[Scope, Form]] = OrderedDict()
+        self._forms: dict[int, dict[_ScopeKey, list[tuple[Scope, Form]]]] = {}
+        """Of each tier's stream those of its last buckets, some 100 KB each of 64 guests."""
         self.moving: frozenset[str] = frozenset()
         self._is_busy = False
 
@@ -155,14 +162,16 @@ class Roller:
         host, collect = self.connection.execute(of_stream, (stream,)).fetchone()
         return host, collect
 
-    def form(self, tier: int, scope: Scope) -> Form:
-        """Return the form for a scope's buckets, nearly always that of the bucket before, or of one that is alike."""
-        key = (tier, id(scope))
-        if key not in self._forms:
-            alike = [other for other, (of, _) in self._forms.items() if other[0] == tier and is_alike(of, scope)]
-            form = self._forms.pop(alike[0])[1] if alike else Form()
-            keep(self._forms, key, (scope, form), FORMS_KEPT)
-        return self._forms[key][1]
+    def forms(self, stream: int, scopes: Sequence[Scope]) -> list[Form]:
+        """Return the forms for the buckets of a tier's stream, nearly always those of the buckets before."""
+        before, self._forms[stream] = self._forms.get(stream, {}), {}
+        forms = []
+        for scope in scopes:
+            key = (len(scope.entries), subject_of(scope.entries[0]))
+            known = [form for of, form in before.get(key, ()) if is_alike(of, scope)]
+            forms.append(known[0] if known else Form())
+            self._forms[stream].setdefault(key, []).append((scope, forms[-1]))
+        return forms
 
 
 class _Unsealed:
@@ -235,14 +244,15 @@ class Rolling:
 
     def finish(self) -> Iterator[None]:
         """Pack the buckets that are finished, in steps. Raises sqlite3.Error."""
+        yield from self._known.unfinished.fold()
         finished = self._known.unfinished.finish(self._ids, self._times_ms)
         for tier, rollups in ((FIVE_MINUTES, finished.minutes), (HOURS, finished.hours)):
             self._roller.moving = self._roller.moving.union(*map(moving_fields, rollups))
             if rollups:
                 yield from self._pack(tier, rollups)
         for start_ms, sketched in finished.sketches.items():
-            scopes = [part.scope for part in sketched] + [rollup.scope for rollup in finished.hours]
-            entries = dict.fromkeys(entry for scope in scopes for entry in scope.entries)  # numbered in their order
+            whose = [part.entries for part in sketched] + [rollup.scope.entries for rollup in finished.hours]
+            entries = dict.fromkeys(entry for of in whose for entry in of)  # numbered in their order
             numbers = self._roller.guests.numbers(self._whose[0], entries)
             for field, block, figures in figures_of_hour(start_ms, finished.hours, sketched, numbers):
                 self._figures.append((self._roller.numbers.field(field), block, start_ms, encode(figures)))
@@ -250,18 +260,21 @@ class Rolling:
 
     def _pack(self, tier: int, rollups: Sequence[Rollup]) -> Iterator[None]:
         stream = self._roller.numbers.stream(self._whose, tier)
+        forms = self._roller.forms(stream, [rollup.scope for rollup in rollups])
         for start_ms in sorted({start_ms for rollup in rollups for start_ms in rollup.starts_ms.tolist()}):
             parts = []
-            for rollup in rollups:
-                form = self._roller.form(tier, rollup.scope)
+            for rollup, form in zip(rollups, forms, strict=True):
                 for bucket in np.flatnonzero(rollup.starts_ms == start_ms).tolist():
                     parts.append(form.row(rollup, bucket, self._roller.moving))
                     yield
             self._packed.append(self._roller.rows.pack(stream, start_ms, int(self._ids[-1]), parts))
             yield
 
-    def publish(self) -> None:
-        """Store all that is finished, in the transaction that seals the slice. Raises sqlite3.Error."""
+    def publish(self, leads: Iterable[Tick]) -> None:
+        """Store all that is finished, in the transaction that seals the slice. Raises sqlite3.Error.
+
+        *leads* are the ticks that the next ones follow on: nobody else is remembered, as nobody would be after a start.
+        """
         for packed in self._packed:
             self._roller.rows.store(packed)
         for field, block, start_ms, blob in self._figures:
@@ -272,6 +285,7 @@ class Rolling:
             "INSERT OR REPLACE INTO rolled VALUES (?, ?, ?, ?)",
             (self._stream, unfinished.open_ms, unfinished.minutes_from, unfinished.hour_from),
         )
+        self._known.end_slice(leads)
         self._known.sealed = int(self._ids[-1])
         self._roller.done(self._stream, self._known)
 
@@ -305,6 +319,7 @@ class Rolling:
                 if number == 0:
                     yield from self._follow_up_to(values, hour_from)
                 yield from self._restore_from(values, minutes_from, hour_from)
+                yield from self._known.unfinished.fold()
             except DamagedError:  # whoever reads it is told; the rest of its hour is still right
                 continue
 

@@ -7,7 +7,6 @@ what becomes of them (:class:`.recipes.Sort`), so that each sort is one matrix.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import accumulate, chain
 from typing import Any, TypeAlias
 
@@ -15,9 +14,10 @@ import numpy as np
 from msgspec import Struct
 
 from domstat.catalog import ValueType, look_up
+from domstat.memo import Shared
 from domstat.model import key_of, whole_device
 from domstat.rates import WHOLE_GUEST
-from domstat_sinks.sqlite.heads.layout import SHAPES_MAX, Column, Entry
+from domstat_sinks.sqlite.heads.layout import Column, Entry
 from domstat_sinks.sqlite.heads.row import Words
 from domstat_sinks.sqlite.rollups.recipes import COUNTERS, Means, Name, Recipe, Sort, recipes_of, sort_of
 
@@ -32,8 +32,8 @@ class ShapePlan:
     """One record's columns, sorted, with what is to be known of each."""
 
     __slots__ = (
-        "columns", "counters", "epoch_of", "epochs", "factors", "flips", "keys", "names", "positions", "recipes",
-        "types", "whole_guests",
+        "__weakref__", "columns", "counters", "epoch_of", "epochs", "factors", "flips", "keys", "names", "positions",
+        "recipes", "types", "whole_guests",
     )  # fmt: skip
 
     def __init__(self, kind: str, columns: tuple[Column, ...]) -> None:
@@ -67,10 +67,8 @@ class ShapePlan:
         return self.epochs.setdefault(epoch, len(self.epochs))
 
 
-@lru_cache(maxsize=SHAPES_MAX)
-def shape_plan(kind: str, columns: tuple[Column, ...]) -> ShapePlan:
-    """Return the plan for records of *kind* with *columns*; guests alike share theirs."""
-    return ShapePlan(kind, columns)
+shape_plan = Shared(ShapePlan)
+"""The plan for records of a kind with these columns; guests alike share theirs."""
 
 
 class Columns(Struct, frozen=True):

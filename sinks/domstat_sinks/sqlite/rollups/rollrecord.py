@@ -35,7 +35,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from domstat.catalog import DERIVED, ValueType
-from domstat_sinks.sqlite.heads.layout import SHAPES_MAX, Column, Entry
+from domstat_sinks.sqlite.heads.layout import COLUMNS_MAX, Column, Entry
 from domstat_sinks.sqlite.heads.row import Words
 from domstat_sinks.sqlite.rollups.recipes import COUNTERS, LEVELS, Sort
 from domstat_sinks.sqlite.rollups.rollplan import Columns, Flags, Real, Scope, Whole
@@ -223,7 +223,7 @@ def _select(mark: bytes, outputs: Sequence[Sequence[_Output]], flags: Sequence[F
     )
 
 
-@lru_cache(maxsize=SHAPES_MAX)
+@lru_cache(maxsize=COLUMNS_MAX)
 def _column(field: str, device: str | None, statistic: str, type_: ValueType) -> Column:
     """Name a column; records alike share theirs."""
     return Column(f"{field}:{statistic}" if statistic else field, device, type_)

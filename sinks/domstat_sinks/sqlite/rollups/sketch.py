@@ -133,6 +133,26 @@ def merge(sketches: Sequence[Sketches]) -> Sketches:
     )
 
 
+def assembled(parts: Sequence[tuple[Sketches, Whole, Whole]], series: int) -> Sketches:
+    """Put rows of sketches, (sketches, which rows, their places), at their places among so many *series*.
+
+    A place that several have is all of these together; one that none has is without values.
+    """
+    used = [of for of, _, _ in parts if of.bins.shape[1]]
+    first = min((of.first for of in used), default=0)
+    width = max((of.first + of.bins.shape[1] for of in used), default=0) - first
+    empty = nothing(series)
+    made = Sketches(first, np.zeros((series, width), dtype=np.int64), empty.zeros, empty.sums, empty.mins, empty.maxs)
+    for of, rows, places in parts:
+        start = of.first - first
+        made.bins[places, start : start + of.bins.shape[1]] += of.bins[rows]
+        made.zeros[places] += of.zeros[rows]
+        made.sums[places] += of.sums[rows]
+        made.mins[places] = np.minimum(made.mins[places], of.mins[rows])
+        made.maxs[places] = np.maximum(made.maxs[places], of.maxs[rows])
+    return made
+
+
 def quantile(sketches: Sketches, q: float) -> Real:
     """Return the *q*-quantile, 0 to 1, of each series: of *n* values the one at floor(*q* (*n* - 1)) in their order.
 

@@ -5,6 +5,7 @@ Where their values come from, head rows or a segment, is a :class:`Values`'s to 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from msgspec import Struct
 
 from domstat_sinks.sqlite.heads.layout import Column, Entry
 from domstat_sinks.sqlite.heads.row import PART_RECORDS, Words
+from domstat_sinks.sqlite.heads.rows import keep
 from domstat_sinks.sqlite.packed.directory import Directory
 from domstat_sinks.sqlite.packed.segments import Segments
 from domstat_sinks.sqlite.rollups.increments import Run, Stamps
@@ -22,6 +24,11 @@ from domstat_sinks.sqlite.rollups.rollplan import Plan, plan_part
 
 TICKS = 128
 """Ticks rolled up in one step: twice a slice of the usual length, and of 64 guests some milliseconds."""
+
+
+PARTS_KEPT = 128
+"""Parts of a segment's layouts kept, some 50 KB each: those of one layout of the largest host, and some more. Where
+guests come and go an hour has hundreds of layouts, each of which is met once."""
 
 
 class Part(Struct, frozen=True):
@@ -110,7 +117,7 @@ class Sealed:
         self.directory = segments.directory(segment)
         self._segments = segments
         self._segment = segment
-        self._parts: dict[tuple[int, int], Part] = {}
+        self._parts: OrderedDict[tuple[int, int], Part] = OrderedDict()
 
     def part(self, layout: int, part: int) -> Part:
         """Return a part of one of the directory's layouts."""
@@ -123,7 +130,8 @@ class Sealed:
                 of = directory.members[member]
                 entries.append(Entry(of.kind, of.uuid, directory.names[name], of.incarnation))
             columns = [tuple(self._column(column) for column in directory.shapes[shape]) for _, shape, _ in records]
-            known = self._parts[layout, part] = make_part(entries, columns, *directory.guests[layout], part)
+            known = make_part(entries, columns, *directory.guests[layout], part)
+            keep(self._parts, (layout, part), known, PARTS_KEPT)
         return known
 
     def _column(self, column: int) -> Column:

@@ -12,18 +12,16 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from msgspec import Struct
 
+from domstat.memo import Shared
 from domstat_sinks.sqlite.heads import row
 from domstat_sinks.sqlite.heads.bases import Base, Bases
 from domstat_sinks.sqlite.heads.headids import HeadIds
-from domstat_sinks.sqlite.heads.layout import Column, Entry, Shape
+from domstat_sinks.sqlite.heads.layout import Entry, Shape
 from domstat_sinks.sqlite.heads.numbers import Numbers
 from domstat_sinks.sqlite.rollups.rollrecord import Row
 
 BOOT = "rollup"
 """The boot of buckets, whose boot-time clock is the number of the last tick in them: so each has a stamp of its own."""
-
-SHAPES_MAX = 4_096
-"""Shapes remembered, one for each set of columns that records of buckets have; beyond that they are made again."""
 
 CROWD_MAX = 1_000
 """Rows for one bucket: one as a rule, and one each time that ticks come for it later."""
@@ -58,7 +56,7 @@ class TierRows:
         self._ids = ids
         self._ends_slice = ends_slice
         self._added = added
-        self._shapes: dict[tuple[Column, ...], Shape] = {}
+        self._shape = Shared(Shape)
         self.forget()
 
     def forget(self) -> None:
@@ -101,14 +99,6 @@ class TierRows:
             if stored.rowcount:
                 return
         raise sqlite3.DataError(f"{CROWD_MAX} rows of one bucket")
-
-    def _shape(self, columns: tuple[Column, ...]) -> Shape:
-        if len(self._shapes) >= SHAPES_MAX:
-            self._shapes.clear()
-        known = self._shapes.get(columns)
-        if known is None:
-            known = self._shapes[columns] = Shape(columns)
-        return known
 
     def _layout(self, stream: int, entries: list[tuple[Entry, Shape]]) -> int:
         """Return the number of a layout, nearly always that of the bucket before."""

@@ -7,23 +7,29 @@ them. So everything is counted once, whatever the order it comes in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
+from domstat_sinks.sqlite.heads.layout import Entry
 from domstat_sinks.sqlite.rollups.rolling import Rolled
-from domstat_sinks.sqlite.rollups.rollplan import Scope, Whole
+from domstat_sinks.sqlite.rollups.rollplan import Whole
 from domstat_sinks.sqlite.rollups.rollstats import Rollup, Subject, rows_of, subject_of
 from domstat_sinks.sqlite.rollups.rollup import FIVE_MINUTES_MS, HOUR_MS, merge
-from domstat_sinks.sqlite.rollups.sketch import Sketches
+from domstat_sinks.sqlite.rollups.sketch import Sketches, assembled
 from domstat_sinks.sqlite.rollups.sketch import merge as merge_sketches
+
+Subjects: TypeAlias = tuple[Subject, ...]
+"""Whose rows stand below each other."""
 
 
 class Sketched(Struct):
-    """The sketches of some records, by key field; a row a record of *scope*."""
+    """The sketches of some subjects, by key field; a row an entry."""
 
-    scope: Scope
+    entries: tuple[Entry, ...]
     by_field: dict[str, Sketches]
 
 
@@ -48,7 +54,8 @@ class Unfinished:
         self.hour_from = hour_from
         self._minutes: list[Rollup] = []
         self._hour: list[Rollup] = []
-        self._sketches: dict[int, dict[int, Sketched]] = {}
+        self._sketches: dict[int, dict[Subjects, Sketched]] = {}
+        """By hour, and by whose rows they have."""
 
     @property
     def open_hour_ms(self) -> int:
@@ -60,13 +67,30 @@ class Unfinished:
         if not rolled.rollup.scope.entries:
             return
         self._minutes.append(rolled.rollup)
-        scope = rolled.rollup.scope
+        entries = rolled.rollup.scope.entries
+        subjects = _subjects(entries)
         for hour in rolled.hours:
             of_hour = self._sketches.setdefault(hour.start_ms, {})
-            known = of_hour.setdefault(id(scope), Sketched(scope, {}))
+            known = of_hour.setdefault(subjects, Sketched(entries, {}))
             for field, sketches in hour.by_field.items():
                 before = known.by_field.get(field)
-                known.by_field[field] = sketches if before is None else merge_sketches([before, sketches])
+                known.by_field[field] = _narrow(sketches if before is None else merge_sketches([before, sketches]))
+
+    def fold(self) -> Iterator[None]:
+        """Put together, in steps, what is of the same subjects in other company.
+
+        An hour holds its guests then, and not every set of them that there was.
+        """
+        for of_hour in self._sketches.values():
+            groups: dict[int, list[Subjects]] = {}
+            for subjects, group in zip(of_hour, _groups(list(of_hour)), strict=True):
+                groups.setdefault(group, []).append(subjects)
+            for group_ in groups.values():
+                if len(group_) > 1:
+                    folded = yield from _folded([of_hour[subjects] for subjects in group_])
+                    for subjects in group_:
+                        del of_hour[subjects]
+                    of_hour[_subjects(folded.entries)] = folded
 
     def restore(self, rolled: Rolled, *, is_finished: bool) -> None:
         """Add what stored ticks of the open hour come to; *is_finished* says that their buckets are stored too."""
@@ -116,26 +140,45 @@ def _rows(rollup: Rollup, chosen: Whole) -> Rollup:
 
 def together(rollups: Iterable[Rollup], width_ms: int) -> list[Rollup]:
     """Merge roll-ups into buckets of *width_ms*, those with subjects in common into one; later ones count as later."""
-    by_scope: dict[int, list[Rollup]] = {}
-    order: list[Rollup] = []
-    for rollup in rollups:
-        by_scope.setdefault(id(rollup.scope), []).append(rollup)
-        order.append(rollup)
-    group_of = _groups([of[0].scope for of in by_scope.values()])
+    order = list(rollups)
+    scopes = {id(rollup.scope): rollup.scope for rollup in order}
+    group_of = dict(zip(scopes, _groups([_subjects(scope.entries) for scope in scopes.values()]), strict=True))
     groups: dict[int, list[Rollup]] = {}
     for rollup in order:
         groups.setdefault(group_of[id(rollup.scope)], []).append(rollup)
     return [merge(group, width_ms) for group in groups.values()]
 
 
-def _groups(scopes: Sequence[Scope]) -> dict[int, int]:
-    """Give numbers to scopes, by their identity, so that those with subjects in common have the same number."""
-    numbers = {id(scope): number for number, scope in enumerate(scopes)}
+def _subjects(entries: Iterable[Entry]) -> Subjects:
+    return tuple(map(subject_of, entries))
+
+
+def _groups(sets: Sequence[Subjects]) -> list[int]:
+    """Give numbers to sets of subjects, so that those with subjects in common have the same number."""
+    numbers = list(range(len(sets)))
     owner: dict[Subject, int] = {}
-    for scope in scopes:
-        for entry in scope.entries:
-            other = numbers[owner.setdefault(subject_of(entry), id(scope))]
-            own = numbers[id(scope)]
+    for place, subjects in enumerate(sets):
+        for subject in subjects:
+            other, own = numbers[owner.setdefault(subject, place)], numbers[place]
             if other != own:
-                numbers = {key: other if number == own else number for key, number in numbers.items()}
+                numbers = [other if number == own else number for number in numbers]
     return numbers
+
+
+def _folded(parts: Sequence[Sketched]) -> Generator[None, None, Sketched]:
+    """Put sketches together that have subjects in common, a field a step."""
+    entries = {subject_of(entry): entry for part in parts for entry in part.entries}
+    place_of = {subject: place for place, subject in enumerate(entries)}
+    places = [np.array([place_of[subject_of(entry)] for entry in part.entries]) for part in parts]
+    folded = Sketched(tuple(entries.values()), {})
+    for field in dict.fromkeys(field for part in parts for field in part.by_field):
+        found = [(part.by_field[field], of) for part, of in zip(parts, places, strict=True) if field in part.by_field]
+        merged = assembled([(of, np.arange(len(at)), at) for of, at in found], len(entries))
+        folded.by_field[field] = _narrow(merged)
+        yield
+    return folded
+
+
+def _narrow(sketches: Sketches) -> Sketches:
+    """Keep counts in half the room: no hour has 2^31 ticks."""
+    return replace(sketches, bins=sketches.bins.astype(np.int32))
