@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from cli.forked import forker
+from domstat import __version__
 
 EXIT_TROUBLE, EXIT_USAGE = 1, 2
 PATIENCE_S = 90.0
@@ -65,6 +66,11 @@ def log_of(agent: subprocess.Popen[str]) -> Iterator[str]:
             yield json.loads(line)["event"]
     finally:
         patience.cancel()
+
+
+def test_it_says_which_version_it_is() -> None:
+    done = domstat("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"domstat {__version__}\n", "")
 
 
 def test_check_says_what_would_run(config: Callable[[str], str], tmp_path: Path) -> None:

@@ -122,9 +122,10 @@ def test_no_answer_has_anything_that_a_terminal_would_obey(
         assert json.dumps(BEGINNING)[1:-1] in said or question in SILENT, "and to a program the name is what it is"
 
 
+@pytest.mark.parametrize("form", ["table", "json"])
 @pytest.mark.parametrize("question", [question for group, question in QUESTIONS if group == "capacity"])
-def test_an_explanation_has_nothing_either(config: str, question: tuple[str, ...]) -> None:
-    done = domstat(*asked("capacity", question, config), "--format", "table", "--explain")
+def test_an_explanation_has_nothing_either(config: str, question: tuple[str, ...], form: str) -> None:
+    done = domstat(*asked("capacity", question, config), "--format", form, "--explain")
     assert obeyed(done.stdout + done.stderr) == set()
 
 

@@ -8,7 +8,6 @@ What computes (and numpy with it) is imported when a question is asked, not befo
 from __future__ import annotations
 
 import inspect
-import sys
 import time
 import tomllib
 import typing
@@ -44,6 +43,7 @@ from domstat.cli.history.asking import (
     chosen_format,
     opened,
     show,
+    write_json,
 )
 from domstat.cli.history.selection import GuestOption, HostOption
 from domstat.history import History
@@ -201,10 +201,7 @@ def _show(view: View, shown: Format, *, explain: bool) -> None:
         for line in chain(view.notes, views.explained_text(view) if explain else ()):
             typer.echo(printable(line, _EXPLAINED_MAX))
     elif explain and shown is Format.JSON:
-        encoder = msgspec.json.Encoder()
-        for row in views.explained_lines(view):
-            sys.stdout.buffer.write(encoder.encode(row) + b"\n")
-        sys.stdout.flush()
+        write_json(views.explained_lines(view))
     else:
         show(views.explained(view) if explain else views.for_a_program(view), shown)
 
