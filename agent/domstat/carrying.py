@@ -54,7 +54,7 @@ class Carrying:
         """
         here = {courier.name: courier for courier in self.couriers}
         stay = {sink.name: here[sink.name] for sink in sinks if sink.name in here and not self._is_touched(sink, here)}
-        self._is_any_left()  # those that have gone by now are not held on to
+        self._left = [courier for courier in self._left if not courier.leave(0.0)]
         self._have_leave([courier for name, courier in here.items() if name not in stay])
         new = {sink.name: self._make(_outlet(sink, shortest_s)) for sink in sinks if sink.name not in stay}
         self._configured = {sink.name: sink for sink in sinks}
@@ -86,8 +86,8 @@ class Carrying:
         return Courier(outlet, self._spool, self._state_dir, self._log, self._note_ended, self._is_any_left)
 
     def _is_any_left(self) -> bool:
-        self._left = [courier for courier in self._left if not courier.leave(0.0)]
-        return bool(self._left)
+        """Whether one that was left to itself still lives; couriers ask, each in its thread."""
+        return any(not courier.leave(0.0) for courier in tuple(self._left))
 
     def _note_ended(self) -> None:
         """Say so when the last sink has ended: nothing is left to work for."""
