@@ -70,7 +70,7 @@ def at_best(attempt: Callable[[Path], dict[str, Any]], folder: Path, in_time: Ca
     """
     for number in range(1, ATTEMPTS + 1):
         own = folder / f"attempt-{number}"
-        own.mkdir()
+        own.mkdir(mode=0o700)
         figures = attempt(own)
         say(figures)
         try:

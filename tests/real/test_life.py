@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -197,7 +198,9 @@ def test_what_happens_to_a_guest_is_told_as_it_happens(lab: PrivateLibvirtd, col
     guests.destroy(lab, [spec.name])
     until(lambda: Event("stopped", "destroyed") in collector.events(spec.name), "no such event came")
     told = [event for event in collector.events(spec.name) if event.type != "shutdown"]  # QEMU's word, if it has time
-    assert [event.type for event in told] == ["resumed", "started", "paused", "resumed", "rebooted", "stopped"]
+    # A firmware that has time resets the machine once more, to begin anew.
+    in_turn = [event_type for event_type, _ in groupby(event.type for event in told)]
+    assert in_turn == ["resumed", "started", "paused", "resumed", "rebooted", "stopped"]
     assert told[1:4] == [Event("started", "booted"), Event("paused", "paused"), Event("resumed", "unpaused")]
     times = [record.time_ms for record in collector.happened]
     assert times == sorted(set(times))
