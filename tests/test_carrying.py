@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -64,16 +64,23 @@ def test_what_is_not_the_sinks_own_changes_under_it(agent: Running) -> None:
     assert courier._outlet.batches == 2
 
 
+def hanging(target: str) -> tuple[threading.Event, threading.Event, Callable[[str], None]]:
+    """Make what hangs in a write to *target*: until the first event is set; the second says that it does."""
+    let_go, hangs = threading.Event(), threading.Event()
+
+    def hang(written: str) -> None:
+        if written == target:
+            hangs.set()
+            let_go.wait()
+
+    return let_go, hangs, hang
+
+
 def test_a_sink_that_hangs_as_it_goes_has_what_it_held_come_again(
     agent: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("domstat.carrying.LEAVE_S", 0.2)
-    let_go, hangs = threading.Event(), threading.Event()
-
-    def hang(target: str) -> None:
-        if target == "a":
-            hangs.set()
-            let_go.wait()
+    let_go, hangs, hang = hanging("a")
 
     Store.before_write = staticmethod(hang)
     assert hangs.wait(PATIENCE_S)
@@ -112,12 +119,7 @@ def test_what_a_sink_holds_that_hangs_as_it_goes_is_waited_for_and_no_reason_to_
     agent: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("domstat.carrying.LEAVE_S", 0.2)
-    let_go, hangs = threading.Event(), threading.Event()
-
-    def hang(target: str) -> None:
-        if target == "a":
-            hangs.set()
-            let_go.wait()
+    let_go, hangs, hang = hanging("a")
 
     def open_locked(store: Store, _context: SinkContext) -> None:
         if "a" not in Store.closed:
