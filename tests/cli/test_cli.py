@@ -210,7 +210,7 @@ def test_run_keeps_a_history_of_the_test_driver(config: Callable[[str], str], tm
             next(event for event in events if event == "tick")
         agent.send_signal(signal.SIGTERM)
         assert agent.wait(60) == 0
-    query = "SELECT DISTINCT kind, host, domain FROM samples ORDER BY kind"
+    query = "SELECT DISTINCT kind, host, domain FROM samples WHERE host = 't' ORDER BY kind"  # no delivery's
     done = domstat("history", "sql", "--config", path, "--format", "csv", query)
     assert done.stdout.splitlines() == ["kind,host,domain", "agent,t,", "guest,t,test", "host,t,"]
 
