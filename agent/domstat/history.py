@@ -11,6 +11,7 @@ Times are milliseconds since 1970.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from enum import StrEnum
@@ -95,6 +96,11 @@ class Select(Struct, frozen=True, kw_only=True):
     step_ms: int | None = None
     aggregate: Aggregate | None = None
     tolerance: float = 0.0
+
+
+def exactly(name: str) -> str:
+    """Write a name as a glob that means this name alone."""
+    return re.sub(r"([*?[])", r"[\1]", name)
 
 
 # What is answered.

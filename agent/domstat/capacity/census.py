@@ -7,7 +7,6 @@ vanished from its own last day.
 from __future__ import annotations
 
 import fnmatch
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
@@ -16,7 +15,7 @@ from msgspec.structs import replace
 
 from domstat.capacity.fleet import Disk, Fleet, Guest, Host, Pool, State
 from domstat.capacity.grid import DAY_MS, HOUR_MS, MINUTE_MS
-from domstat.history import Aggregate, History, OnDamaged, Select, Series, Span
+from domstat.history import Aggregate, History, OnDamaged, Select, Series, Span, exactly
 from domstat.history import Guest as Known
 from domstat.model import Kind
 
@@ -62,11 +61,6 @@ class _Newest(Struct):
 
 _Found: TypeAlias = dict[tuple[Kind, str], dict[Stream, _Newest]]
 """By kind and identity (a uuid, a pool's name with its host, a host's name)."""
-
-
-def exactly(name: str) -> str:
-    """Write a name as a pattern that means this name alone."""
-    return re.sub(r"([*?[])", r"[\1]", name)
 
 
 class Chosen(Struct, frozen=True):

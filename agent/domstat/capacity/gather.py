@@ -19,7 +19,7 @@ from domstat.capacity import census, grid
 from domstat.capacity.fleet import Fleet
 from domstat.capacity.grid import DAY_MS, FIVE_MINUTES_MS, HOUR_MS, FloatArray, Grid, Matrix, Merging
 from domstat.capacity.settings import Capacity
-from domstat.history import Aggregate, History, OnDamaged, Select, Series, Span
+from domstat.history import Aggregate, History, OnDamaged, Select, Series, Span, exactly
 from domstat.model import Kind
 
 CELLS_MAX = 2_000_000
@@ -91,7 +91,7 @@ class Figures:
         """Return the same of some hosts alone, by their very names."""
         if len(hosts) == len(self.fleet.hosts):
             return self
-        names = tuple(census.exactly(host) for host in hosts)
+        names = tuple(exactly(host) for host in hosts)
         if names not in self._parts:
             selection = replace(self.selection, hosts=names)
             self._parts = {names: Figures(self._history, self.now_ms, self.settings, selection, self._on_damaged)}

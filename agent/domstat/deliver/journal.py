@@ -295,7 +295,8 @@ class Journal:
             (now,) = self._connection.execute("PRAGMA page_count").fetchone()
             self._connection.execute(f"PRAGMA max_page_count = {max(int(now), pages)}").fetchall()
 
-    # Reading.
+    # Reading. Of what type a value is says the row: a flipped bit may make a text of a blob, or of a number. Hence the
+    # casts: a blob's bytes have a checksum, and a number that is none any more is 0.
 
     def positions(self) -> dict[str, Position]:
         """Return how far every sink has come, but for those whose position is damaged: see *damaged*."""
@@ -328,14 +329,15 @@ class Journal:
     def read(self, after: int, before: int | None, rows: int) -> list[tuple[int, int, bytes]]:
         """Return up to *rows* rows with numbers beyond *after* and below *before*: (number, records, blob)."""
         return self._all(  # type: ignore[return-value]
-            "SELECT number, records, blob FROM batch WHERE number > ? AND number < ? ORDER BY number LIMIT ?",
+            "SELECT number, CAST(records AS INTEGER), CAST(blob AS BLOB) FROM batch"
+            " WHERE number > ? AND number < ? ORDER BY number LIMIT ?",
             (after, before if before is not None else 1 << 62, rows),
         )
 
     def before(self, stream: Stream, number: int, rows: int) -> list[bytes]:
         """Return up to *rows* of a stream's rows before the one numbered so, the newest first."""
         found = self._all(
-            "SELECT blob FROM batch WHERE stream = (SELECT id FROM stream WHERE host = ? AND collect = ?)"
+            "SELECT CAST(blob AS BLOB) FROM batch WHERE stream = (SELECT id FROM stream WHERE host = ? AND collect = ?)"
             " AND number < ? ORDER BY number DESC LIMIT ?",
             (*stream, number, rows),
         )
@@ -344,7 +346,8 @@ class Journal:
     def devices(self, stream: Stream) -> dict[str, bytes]:
         """Return what the devices of a stream's guests were when they last were said, by uuid."""
         found = self._all(
-            "SELECT uuid, devices FROM device WHERE stream = (SELECT id FROM stream WHERE host = ? AND collect = ?)",
+            "SELECT uuid, CAST(devices AS BLOB) FROM device"
+            " WHERE stream = (SELECT id FROM stream WHERE host = ? AND collect = ?)",
             stream,
         )
         return {str(guest): devices for guest, devices in found}  # type: ignore[misc]
@@ -352,7 +355,7 @@ class Journal:
     def last_times(self) -> dict[Stream, int]:
         """Return the time of every stream's newest row, in milliseconds since 1970."""
         found = self._all(
-            "SELECT s.host, s.collect, b.time_ms FROM stream s JOIN batch b ON b.number ="
+            "SELECT s.host, s.collect, CAST(b.time_ms AS INTEGER) FROM stream s JOIN batch b ON b.number ="
             " (SELECT max(number) FROM batch WHERE stream = s.id)"
         )
         return {(str(host), str(collect)): int(str(time_ms)) for host, collect, time_ms in found}
@@ -363,7 +366,8 @@ class Journal:
         Each as (number, time_ms, records, whether it is its stream's newest).
         """
         return self._all(  # type: ignore[return-value]
-            "SELECT number, time_ms, records, number = (SELECT max(number) FROM batch n WHERE n.stream = b.stream)"
+            "SELECT number, CAST(time_ms AS INTEGER), CAST(records AS INTEGER),"
+            " number = (SELECT max(number) FROM batch n WHERE n.stream = b.stream)"
             " FROM batch b WHERE number > ? AND number <= ? ORDER BY number LIMIT ?",
             (after, up_to, limit),
         )
@@ -393,7 +397,7 @@ class Journal:
 
     def waiting(self, at: Position, up_to: int) -> int:
         """Return how many records of the rows up to a number a sink at this position has not come to."""
-        sql = "SELECT ifnull(sum(records), 0) FROM batch WHERE number BETWEEN ? AND ?"
+        sql = "SELECT ifnull(sum(CAST(records AS INTEGER)), 0) FROM batch WHERE number BETWEEN ? AND ?"
         spans = [(at.low + 1, up_to), *((first, min(last, up_to)) for first, last in at.spans)]
         beyond, *done = [int(str(self._all(sql, span)[0][0])) for span in spans]
         return beyond - sum(done)

@@ -44,7 +44,8 @@ class Reader:
         while True:
             # A row's own time is that of its batch or later, so none that is wanted is left out here.
             page = self._connection.execute(
-                "SELECT number, blob FROM batch WHERE number > ? AND time_ms >= ? ORDER BY number LIMIT ?",
+                "SELECT number, CAST(blob AS BLOB) FROM batch"
+                " WHERE number > ? AND time_ms >= ? ORDER BY number LIMIT ?",
                 (number, since_ms, PAGE),
             ).fetchall()
             for number, blob in page:
@@ -60,7 +61,7 @@ class Reader:
 
     def _look_back(self, stream: Stream, number: int) -> Iterable[bytes]:
         found = self._connection.execute(
-            "SELECT blob FROM batch WHERE stream = (SELECT id FROM stream WHERE host = ? AND collect = ?)"
+            "SELECT CAST(blob AS BLOB) FROM batch WHERE stream = (SELECT id FROM stream WHERE host = ? AND collect = ?)"
             " AND number < ? ORDER BY number DESC LIMIT ?",
             (*stream, number, LOOK_BACK_ROWS),
         )

@@ -33,9 +33,9 @@ class Bands(NamedTuple):
 @lru_cache(maxsize=64)
 def bands_of(horizon: int) -> Bands:
     """Divide a horizon into bands that grow with the distance."""
-    edges = np.unique(np.geomspace(1, horizon + 1, BANDS_MAX + 1).round().astype(np.int64)).tolist()
+    edges = _whole(np.geomspace(1, horizon + 1, BANDS_MAX + 1))
     tried = [
-        np.unique(np.linspace(first, last - 1, min(TRIED_IN_A_BAND, last - first)).round().astype(np.int64))
+        np.array(_whole(np.linspace(first, last - 1, min(TRIED_IN_A_BAND, last - first))))
         for first, last in pairwise(edges)
     ]
     starts = np.cumsum([0, *(len(some) for some in tried[:-1])])
@@ -45,6 +45,12 @@ def bands_of(horizon: int) -> Bands:
         places = np.arange(starts[first], starts[last] + len(tried[last]))
         row[: len(places)] = places
     return Bands(np.concatenate(tried), starts, np.array([float(some.mean()) for some in tried]), around)
+
+
+def _whole(steps: FloatArray) -> list[int]:
+    """Round steps to whole ones, each of them once."""
+    # np.unique would import numpy.ma, which takes 10 ms.
+    return sorted(set(steps.round().astype(int).tolist()))
 
 
 def shares_of(bands: Bands, steps: NDArray[np.int64]) -> FloatArray:

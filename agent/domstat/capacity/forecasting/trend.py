@@ -62,4 +62,6 @@ def error_of(blocks: FloatArray, slope: FloatArray) -> FloatArray:
 def _lags(count: int, week: int) -> NDArray[np.int64]:
     unit = week if week and count >= 3 * week else 1
     longest = max(count * 2 // 3 // unit, 1)
-    return unit * np.unique(np.geomspace(max(longest / 8, 1), longest, LAGS).round().astype(np.int64))
+    return unit * np.array(
+        sorted(set(np.geomspace(max(longest / 8, 1), longest, LAGS).round().astype(np.int64).tolist()))
+    )

@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from domstat.capacity.settings import Capacity
 from domstat.cli.capacity import view as views
+from domstat.cli.capacity.abreast import abreast
 from domstat.cli.capacity.view import Cell, Column, Line, View
 from domstat.cli.common import (
     EXIT_TROUBLE,
@@ -142,7 +143,7 @@ def _answer(question: Question, common: _Common, own: dict[str, Any]) -> None:
         fail(EXIT_USAGE, f'--since: found "{printable(common.since or "")}", expected a time before --until')
     shown = chosen_format(common.format)
     damages = Damages()
-    with opened(common.config, common.sink) as history:
+    with opened(common.config, common.sink, abreast) as history:
         selection = (tuple(common.host or ()), tuple(common.guest or ()), since_ms)
         figures = _figures(history, now_ms, settings, selection, damages)
         if not figures.fleet.hosts:

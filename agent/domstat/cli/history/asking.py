@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import re
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from enum import StrEnum
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -52,14 +53,21 @@ FormatOption: TypeAlias = Annotated[
 ]
 
 
+Opening: TypeAlias = Callable[[], AbstractContextManager[History]]
+"""Opens a history; as often as it is called, and in any process."""
+
+
 @contextmanager
-def opened(config: Path | None, sink: str | None) -> Iterator[History]:
-    """Open the history that is meant; what goes wrong with it is said, and ends the command."""
+def opened(
+    config: Path | None, sink: str | None, way: Callable[[Opening], AbstractContextManager[History]] | None = None
+) -> Iterator[History]:
+    """Open the history that is meant, perhaps in some *way*; what goes wrong with it is said, and ends the command."""
     loaded = load_config(config)
     chosen = chosen_sink(loaded.sinks, sink)
     opener: Any = chosen.sink
+    opening: Opening = partial(opener.history, chosen.settings, loaded.state_dir)
     try:
-        with opener.history(chosen.settings, loaded.state_dir) as history:
+        with way(opening) if way else opening() as history:
             yield history
     except HistoryError as error:
         fail(EXIT_TROUBLE, printable(str(error), _MESSAGE_MAX))

@@ -165,7 +165,7 @@ class HeadSlab:
         if type_ is not ValueType.TEXT:
             return typed(words, type_, {})
         texts: dict[int, str] = {0: ""}
-        for word in np.unique(words).tolist():
+        for word in set(words.reshape(-1).tolist()):
             found = self._connection.execute("SELECT value FROM text WHERE id = ?", (word,)).fetchone()
             if found is not None:
                 texts[word] = found[0]

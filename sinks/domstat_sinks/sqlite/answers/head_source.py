@@ -347,7 +347,7 @@ class _Reading:
         return chained(values)[order], np.concatenate(records)[order]
 
     def _read_texts(self, words: Words) -> None:
-        for word in np.unique(words).tolist():
+        for word in set(words.tolist()):
             if word not in self._texts:
                 found = self._connection.execute("SELECT value FROM text WHERE id = ?", (word,)).fetchone()
                 self._texts[word] = found[0]

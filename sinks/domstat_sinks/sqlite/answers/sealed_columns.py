@@ -190,7 +190,7 @@ class SealedField:
     def _typed(self, words: Words, type_: ValueType) -> Values:
         if type_ is ValueType.I64:
             return words.view(np.int64)
-        texts = {word: self._text(word) for word in np.unique(words).tolist()} if type_ is ValueType.TEXT else {}
+        texts = {word: self._text(word) for word in set(words.tolist())} if type_ is ValueType.TEXT else {}
         return typed(words, type_, texts)
 
     def _text(self, word: int) -> str:

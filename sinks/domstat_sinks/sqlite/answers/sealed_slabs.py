@@ -20,15 +20,21 @@ from domstat_sinks.sqlite.packed.segments import Segments
 from domstat_sinks.sqlite.packed.seriesindex import FieldSeries, SeriesIndex
 
 
+class Owned(Struct, frozen=True):
+    """By whose they are, where some series of a segment are: of each owner one, and *again* what it has beyond that."""
+
+    place_of: dict[Owner, int]
+    again: dict[Owner, list[int]]
+
+
 class Found(Struct, frozen=True):
-    """The series of one statistic in a segment: where each is, *again* those that an owner has beyond its first.
+    """The series of one statistic in a segment.
 
     *types* are the places of their types in TYPES, and ABSENT behind them.
     """
 
     series: FieldSeries
-    place_of: dict[Owner, int]
-    again: dict[Owner, list[int]]
+    owned: Owned
     types: Integers
 
 
@@ -41,10 +47,12 @@ class TierSegment:
         self.index = SeriesIndex(directory)
         self._whose = [(member.kind, member.uuid, member.name) for member in directory.members]
         self._found: dict[int, Found] = {}
+        self._owned: dict[tuple[int, bytes], Owned] = {}
+        """By the number of the very array of members, which the index keeps, and their devices."""
 
     def owners(self, field: int) -> list[Owner]:
         """Return whose the series of a field are, by its number in the file."""
-        return list(self.found(field).place_of)
+        return list(self.found(field).owned.place_of)
 
     def found(self, field: int) -> Found:
         """Return the series of a field, by its number in the file."""
@@ -54,7 +62,16 @@ class TierSegment:
         return known
 
     def _find(self, field: int) -> Found:
-        series, columns, whose = self.index.of(field), self.directory.columns, self._whose
+        series = self.index.of(field)
+        types = self.type_of[np.append(series.columns, ABSENT)]
+        key = id(series.members), self._device_of[series.columns].tobytes()
+        owned = self._owned.get(key)
+        if owned is None:
+            owned = self._owned[key] = self._own(series)
+        return Found(series, owned, types)
+
+    def _own(self, series: FieldSeries) -> Owned:
+        columns, whose = self.directory.columns, self._whose
         owners = [
             (whose[member], columns[column].device)
             for member, column in zip(series.members.tolist(), series.columns.tolist(), strict=True)
@@ -65,7 +82,14 @@ class TierSegment:
             for place, owner in enumerate(owners):
                 if place_of[owner] != place:
                     again.setdefault(owner, []).append(place)
-        return Found(series, place_of, again, self.type_of[np.append(series.columns, ABSENT)])
+        return Owned(place_of, again)
+
+    @cached_property
+    def _device_of(self) -> Integers:
+        """By column, a number of its device."""
+        numbers: dict[str | None, int] = {}
+        devices = (numbers.setdefault(column.device, len(numbers)) for column in self.directory.columns)
+        return np.fromiter(devices, dtype=np.int64)
 
     @cached_property
     def type_of(self) -> Integers:
@@ -85,17 +109,18 @@ class SealedSlab:
         is_run = len(inside) == int(inside[-1]) - int(inside[0]) + 1
         self._inside: slice | Integers = slice(int(inside[0]), int(inside[-1]) + 1) if is_run else inside
         self.time_ms = known.directory.time_ms[self._inside]
+        self._known_places: dict[tuple[int, int], tuple[Integers, Sequence[Owner]]] = {}
+        """By the numbers of the objects, with the owners, so that no others take theirs."""
 
     def types(self, name: str, owners: Sequence[Owner]) -> Integers:
         """Return, for a statistic of each of these series, the place of its type in TYPES, or ABSENT, or MIXED."""
         found = self._found(name)
         if found is None:
             return np.full(len(owners), ABSENT)
-        types = found.types
-        places = [found.place_of.get(owner, ABSENT) for owner in owners]
-        chosen: Integers = types[places]
-        for i, owner in enumerate(owners) if found.again else ():
-            if any(types[place] != chosen[i] for place in found.again.get(owner, ())):
+        again = found.owned.again
+        chosen: Integers = found.types[self._places(found, owners)]
+        for i, owner in enumerate(owners) if again else ():
+            if any(found.types[place] != chosen[i] for place in again.get(owner, ())):
                 chosen[i] = MIXED
         return chosen
 
@@ -104,9 +129,9 @@ class SealedSlab:
         found = self._found(name)
         if found is None:
             raise KeyError(f"{name} is in none of these buckets")
-        places = np.array([found.place_of[owner] for owner in owners], dtype=np.int64)
+        places = self._places(found, owners)
         type_ = found.types[places[0]]
-        if found.again and any(owner in found.again for owner in owners):
+        if found.owned.again and any(owner in found.owned.again for owner in owners):
             return self._scattered(found, owners, TYPES[type_])
         words, there = self._gathered(found, places)
         return Stat(self._typed(words, TYPES[type_]), there)
@@ -114,13 +139,23 @@ class SealedSlab:
     def presence(self, name: str, owners: Sequence[Owner]) -> Presence:
         """Return of which buckets a statistic of such series is there. Raises DamagedError."""
         found = self._found(name)
-        if found is not None and found.series.always[[found.place_of[owner] for owner in owners]].all():
+        if found is not None and found.series.always[self._places(found, owners)].all():
             return Presence(None)
         return Presence(self.stat(name, owners).there)
 
     def _found(self, name: str) -> Found | None:
         number = self._segments.number(name)
         return None if number is None else self._known.found(number)
+
+    def _places(self, found: Found, owners: Sequence[Owner]) -> Integers:
+        """Return where the series of these owners are, ABSENT for none."""
+        key = id(found.owned), id(owners)
+        known = self._known_places.get(key)
+        if known is None:
+            place_of = found.owned.place_of
+            places = np.array([place_of.get(owner, ABSENT) for owner in owners], dtype=np.int64)
+            known = self._known_places[key] = places, owners
+        return known[0]
 
     def _gathered(self, found: Found, places: Integers) -> tuple[Words, Flags | None]:
         """Return the words of one series each, and where they are; None for everywhere."""
@@ -171,7 +206,7 @@ class SealedSlab:
         there = np.zeros((len(owners), len(self.time_ms)), dtype=np.bool_)
         for i, owner in enumerate(owners):
             parts: list[tuple[Integers, Values]] = []
-            for place in sorted((*found.again.get(owner, ()), found.place_of[owner])):
+            for place in sorted((*found.owned.again.get(owner, ()), found.owned.place_of[owner])):
                 try:
                     words, its = self._somewhere(found, place)
                 except DamagedError as error:
@@ -186,7 +221,7 @@ class SealedSlab:
     def _typed(self, words: Words, type_: ValueType) -> Values:
         if type_ is not ValueType.TEXT:
             return typed(words, type_, {})
-        texts = {word: self._segments.text(word) for word in np.unique(words).tolist() if word}
+        texts = {word: self._segments.text(word) for word in set(words.reshape(-1).tolist()) if word}
         missing = [word for word, text in texts.items() if text is None]
         if missing:
             raise DamagedError(f"text {missing[0]} is missing, which segment {self._known.number} has as a value")

@@ -79,8 +79,9 @@ def _complete_run(found: Sequence[tuple[int, int, int, int]], enough: int) -> li
     return run if len(run) > 1 and ticks >= enough else []
 
 
-CHUNK_BYTES = 4 * 1024 * 1024
-"""Bytes of packed chunks kept while merging: those of one field and group, of all hours of a day."""
+CHUNK_BYTES = 512 * 1024
+"""Bytes of packed chunks kept while merging: those of one field and group, of all hours of a day. Unpacked, as they are
+kept, they take five times as much."""
 
 
 class _Input:
@@ -147,7 +148,7 @@ class Merging:
         yield True
         for number in directory.fields:
             field = self._field(number)
-            for group in np.unique(field.merged.groups).tolist():
+            for group in sorted(set(field.merged.groups.tolist())):
                 series = yield from self._series(field, group)
                 blob = yield from chunk.encoding(series, joint=self._level < LAST)
                 insert_chunk(self._connection, self.segment, group, number, blob)
@@ -190,7 +191,7 @@ class Merging:
         pace = chunk.Pace()
         for item, own, merged in field.own:
             chosen = np.flatnonzero(field.merged.groups[merged] == group)
-            for own_group in np.unique(own.groups[chosen]).tolist():
+            for own_group in sorted(set(own.groups[chosen].tolist())):
                 of = chosen[own.groups[chosen] == own_group]
                 self._take(item, field.number, own_group, own, of, field.merged.rows[merged[of]], words)
                 if pace.is_enough(len(of) * len(item.directory)):
@@ -223,7 +224,8 @@ class Merging:
                 other = self._field(numbers[wanted])
                 words = yield from self._together(other, group)
                 for (member, column), own in zip(_pairs(other, group), words, strict=True):
-                    part[member, directory.columns[column].device] = column, own
+                    ticks = directory.ticks_of(member, column)
+                    part[member, directory.columns[column].device] = column, own[ticks]  # not the row, all ticks long
             parts.append(part)
         found = {}
         for member, column in _pairs(field, group):
@@ -231,7 +233,7 @@ class Merging:
             others = [part[key] for part in parts if (key := (member, directory.columns[column].device)) in part]
             is_same = all(np.array_equal(directory.ticks_of(member, other), ticks) for other, _ in others)
             if len(others) == len(parts) and is_same:
-                found[member, column] = predict([_own(words, ticks) for _, words in others])
+                found[member, column] = predict([words for _, words in others])
         return found
 
 
@@ -239,11 +241,6 @@ def _pairs(field: _Field, group: int) -> list[tuple[int, int]]:
     """Return (member, column) of the merged series in one chunk, in their order there."""
     chosen = field.merged.groups == group
     return list(zip(field.merged.members[chosen].tolist(), field.merged.columns[chosen].tolist(), strict=True))
-
-
-def _own(words: Words, ticks: Integers) -> Words:
-    """Return the words of some ticks, out of those of all."""
-    return words if len(ticks) == len(words) else words[ticks]
 
 
 def _as_slice(places: Integers) -> Any:

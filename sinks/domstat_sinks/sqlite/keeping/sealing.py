@@ -294,8 +294,7 @@ def positions(directory: Directory, member: int, column: int) -> tuple[int, ...]
     if not breaks:
         return ()
     ticks = directory.ticks_of(member, column)
-    found = np.unique(np.searchsorted(ticks, breaks))
-    return tuple(found[(found > 0) & (found < len(ticks))].tolist())
+    return tuple(place for place in sorted(set(np.searchsorted(ticks, breaks).tolist())) if 0 < place < len(ticks))
 
 
 class Sweeper:

@@ -48,23 +48,21 @@ class SeriesIndex:
         self._members, self._shapes = records[order, 0], records[order, 1]
         """Of all records of all layouts, by member: layout, member and shape."""
         self._ticks: dict[tuple[int, ...], Integers] = {}
-        self._of_shapes: dict[bytes, FieldSeries] = {}
-        """By which shapes have a single column, the series of the first such: those of others have the same places."""
+        self._alike: dict[tuple[bytes, bytes], FieldSeries] = {}
+        """By how many columns each shape has and which, numbered by themselves: such series have the same places."""
 
     def of(self, field: int) -> FieldSeries:
         """Return the series of a field, by its number in the file."""
         chosen = np.flatnonzero(self._fields == field)
         if not len(chosen):
             return _NO_SERIES
-        columns = self._columns[chosen]
+        columns, ranks = np.unique(self._columns[chosen], return_inverse=True)
         counts = np.bincount(self._shape_of[chosen], minlength=len(self.directory.shapes))
-        if (columns != columns[0]).any():
-            return self._series(columns, counts)
-        shapes = counts.tobytes()
-        known = self._of_shapes.get(shapes)
+        key = counts.tobytes(), ranks.tobytes()
+        known = self._alike.get(key)
         if known is None:
-            known = self._of_shapes[shapes] = self._series(columns, counts)
-        return replace(known, columns=np.full(len(known.members), columns[0]))
+            known = self._alike[key] = self._series(ranks, counts)
+        return replace(known, columns=columns[known.columns])
 
     def _series(self, columns: Integers, counts: Integers) -> FieldSeries:
         """Return the series of some columns, given shape by shape; *counts* are how many each shape has."""

@@ -37,7 +37,7 @@ def roll(run: Run, before: Before | None, keyed: Keyed) -> Rolled:
         taken = take(run, before)
         derived = derive(run, taken.rates)
         values = key_values(keyed, run, taken.rates, derived)
-        for start_ms in np.unique(of_ticks).tolist():
+        for start_ms in sorted(set(of_ticks.tolist())):
             its = values[of_ticks == start_ms]
             hours.append(HourSketches(start_ms, dict(zip(keyed.fields, sketch(its, len(keyed.fields)), strict=True))))
         return Rolled(roll_up(run, taken, derived, FIVE_MINUTES_MS), hours)

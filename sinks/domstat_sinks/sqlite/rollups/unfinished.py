@@ -25,6 +25,11 @@ from domstat_sinks.sqlite.rollups.sketch import merge as merge_sketches
 Subjects: TypeAlias = tuple[Subject, ...]
 """Whose rows stand below each other."""
 
+APART_MAX = 16
+"""Runs' roll-ups that are kept apart before they are merged, beyond as many as were left the last time. A run is as
+short as a tick where somebody else's commands are in the guests' monitors, and each has rows for all its guests: an
+hour of such ticks, made again after a start, took 100 MB before it was merged."""
+
 
 class Sketched(Struct):
     """The sketches of some subjects, by key field; a row an entry."""
@@ -53,6 +58,8 @@ class Unfinished:
         self.minutes_from = minutes_from
         self.hour_from = hour_from
         self._minutes: list[Rollup] = []
+        self._left = 0
+        """How many of these were left when they were merged last: they have no subjects in common."""
         self._hour: list[Rollup] = []
         self._sketches: dict[int, dict[Subjects, Sketched]] = {}
         """By hour, and by whose rows they have."""
@@ -67,6 +74,8 @@ class Unfinished:
         if not rolled.rollup.scope.entries:
             return
         self._minutes.append(rolled.rollup)
+        if len(self._minutes) > self._left + APART_MAX:
+            self._gather()
         entries = rolled.rollup.scope.entries
         subjects = _subjects(entries)
         for hour in rolled.hours:
@@ -75,6 +84,14 @@ class Unfinished:
             for field, sketches in hour.by_field.items():
                 before = known.by_field.get(field)
                 known.by_field[field] = _narrow(sketches if before is None else merge_sketches([before, sketches]))
+
+    def _gather(self) -> None:
+        """Merge what runs came to, the newest five minutes apart from those before, as :func:`_split` has it."""
+        self._minutes = [rollup for rollup in self._minutes if len(rollup.starts_ms)]
+        newest_ms = max((int(rollup.starts_ms[-1]) for rollup in self._minutes), default=0)
+        before, newest = _split(self._minutes, FIVE_MINUTES_MS, newest_ms)
+        self._minutes = before + newest
+        self._left = len(self._minutes)
 
     def fold(self) -> Iterator[None]:
         """Put together, in steps, what is of the same subjects in other company.
@@ -108,6 +125,7 @@ class Unfinished:
         open_ms = int(times_ms[-1]) // FIVE_MINUTES_MS * FIVE_MINUTES_MS
         self._take_note(open_ms, ids, times_ms)
         minutes, self._minutes = _split(self._minutes, FIVE_MINUTES_MS, open_ms)
+        self._left = len(self._minutes)
         hours, self._hour = _split([*self._hour, *minutes], HOUR_MS, self.open_hour_ms)
         done = [start_ms for start_ms in self._sketches if start_ms != self.open_hour_ms]
         return Finished(minutes, hours, {start: list(self._sketches.pop(start).values()) for start in sorted(done)})
