@@ -159,7 +159,7 @@ class SealedSource:
         roster = self._roster(row, on_damaged)
         if roster is None:
             return None
-        window = Window(roster, None if row.is_whole(span) else span)
+        window = roster.window(None if row.is_whole(span) else span)
         return window if window.last >= 0 else None
 
     def _roster(self, row: _Row, on_damaged: OnDamaged | None) -> Roster | None:

@@ -5,6 +5,7 @@ A *subject* (:class:`.choosing.Who`) may be several members of a segment: a gues
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -19,6 +20,9 @@ from domstat_sinks.sqlite.answers.source import Seen
 from domstat_sinks.sqlite.answers.ticks import Boots, Flags, Integers, Place, Ticks
 from domstat_sinks.sqlite.packed.directory import EVERYTHING, GROUP, Directory
 from domstat_sinks.sqlite.packed.seriesindex import SeriesIndex
+
+WINDOWS_KEPT = 4
+"""Spans of a segment that are remembered, some 10 KB each: a question asks for several fields in two or three."""
 
 
 class Roster:
@@ -37,8 +41,17 @@ class Roster:
             self.members.setdefault(who, []).append(member)
         self._turns: dict[Who, list[int] | None] = {}
         self._fractions: dict[int, tuple[int, int] | None] = {}
-        self.seen_in_all: list[Seen] | None = None
         self._places: dict[tuple[int, ...], Integers] = {}
+        self._windows: OrderedDict[Span | None, Window] = OrderedDict()
+
+    def window(self, span: Span | None) -> Window:
+        """Return what it has in a span, None for all of it; what is asked again is not worked out again."""
+        known = self._windows.get(span)
+        if known is None:
+            known = self._windows[span] = Window(self, span)
+            if len(self._windows) > WINDOWS_KEPT:
+                self._windows.popitem(last=False)
+        return known
 
     @cached_property
     def index(self) -> SeriesIndex:
@@ -184,6 +197,7 @@ class Window:
         places = np.flatnonzero(self.inside)
         self.first, self.last = (int(places[0]), int(places[-1])) if len(places) else (0, -1)
         self._ticks: dict[tuple[int, bool], tuple[Integers, Ticks | None, slice]] = {}
+        self._all_seen: list[Seen] | None = None
 
     def strung(self, parts: Sequence[Integers]) -> Integers:
         """Put places of ticks one after the other; what comes is the same array wherever it equals one before."""
@@ -215,11 +229,11 @@ class Window:
 
         Only guests of these *uuids*, if there are some.
         """
-        if not self.is_whole:
+        if uuids is not None:
             return iter(self._seen(uuids))
-        if self.roster.seen_in_all is None:
-            self.roster.seen_in_all = self._seen(None)
-        return (seen for seen in self.roster.seen_in_all if uuids is None or seen.who.uuid in uuids)
+        if self._all_seen is None:
+            self._all_seen = self._seen(None)
+        return iter(self._all_seen)
 
     def _seen(self, uuids: Collection[str] | None) -> list[Seen]:
         directory, roster = self.directory, self.roster
