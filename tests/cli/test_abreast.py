@@ -156,6 +156,15 @@ def test_two_reads_at_a_time_do_not_mix() -> None:
         assert told(iter([first[0], *one])) == told(iter([first[1], *other])) == told(Strange().read(Select()))
 
 
+def test_where_there_can_be_no_further_process_one_reads_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> int:
+        raise BlockingIOError
+
+    monkeypatch.setattr(os, "fork", refused)
+    with abreast(opening(Strange()), 3) as history:
+        assert told(history.read(Select())) == told(Strange().read(Select()))
+
+
 def test_none_of_them_is_left_in_the_end() -> None:
     with abreast(opening(Strange()), 3) as history:
         pids = {int(of.split()[1]) for of in readers_of(history.read(Select())).values()} - {os.getpid()}

@@ -42,8 +42,9 @@ def abreast(opening: Opening, readers: int | None = None) -> Iterator[History]:
     count = min(len(os.sched_getaffinity(0)), READERS_MAX) if readers is None else readers
     helpers: list[_Helper] = []
     try:
-        for _ in range(count - 1):
-            helpers.append(_Helper(opening, helpers))
+        with suppress(OSError):  # no memory, no more processes: fewer read, which takes longer, and is as right
+            for _ in range(count - 1):
+                helpers.append(_Helper(opening, helpers))
         with opening() as history:
             yield cast(History, _Abreast(history, helpers)) if helpers else history
     finally:
@@ -192,14 +193,11 @@ class _Helper:
     """One of them, as the first one sees it."""
 
     def __init__(self, opening: Opening, others: Sequence[_Helper]) -> None:
-        """Fork it. Raises HistoryError."""
+        """Fork it. Raises OSError."""
         here, there = socket.socketpair()
         with here, there:
             self._channel = here.makefile("rwb")
-            try:
-                self._pid = os.fork()
-            except OSError as error:
-                raise HistoryError(f"there can be no further process to read with: {error.strerror}") from error
+            self._pid = os.fork()
             if not self._pid:
                 for helper in (*others, self):
                     helper.leave()
