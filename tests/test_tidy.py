@@ -49,7 +49,12 @@ ALLOWED = {
         "sinks/domstat_sinks/sqlite/",
     },
     "prometheus_client": {"sinks/domstat_sinks/prometheus/"},
-    "numpy": {"sinks/domstat_sinks/sqlite/", "agent/domstat/capacity/", "agent/domstat/report/"},
+    "numpy": {
+        "sinks/domstat_sinks/sqlite/",
+        "agent/domstat/capacity/",
+        "agent/domstat/report/",
+        "agent/domstat/cli/capacity/abreast.py",
+    },
     "plotly": {"agent/domstat/report/"},
     "pyarrow": {"agent/domstat/cli/history/parquet.py", "sinks/domstat_sinks/parquet/"},
     "fsspec": {"sinks/domstat_sinks/parquet/"},

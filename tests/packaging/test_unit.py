@@ -57,6 +57,18 @@ def test_it_has_nothing_that_debian_12_does_not_know() -> None:
     assert "ImportCredential" not in found, "which came with 254"
 
 
+def test_it_is_never_given_up_but_for_its_configuration() -> None:
+    found = settings_of()
+    assert (found["Restart"], found["StartLimitIntervalSec"]) == (["always"], ["0"])
+    assert found["RestartPreventExitStatus"] == ["2"], "which is that of a configuration that is wrong"
+
+
+def test_it_needs_no_program_that_a_bare_debian_lacks() -> None:
+    """Such as kill, which comes with procps; the reload's was that once."""
+    commands = [command for name, values in settings_of().items() if name.startswith("Exec") for command in values]
+    assert {command.split()[0] for command in commands} == {"/usr/bin/domstat"}
+
+
 def test_its_state_is_its_own() -> None:
     found = settings_of()
     assert (found["StateDirectory"], found["StateDirectoryMode"], found["UMask"]) == (["domstat"], ["0700"], ["0077"])
