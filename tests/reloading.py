@@ -17,7 +17,7 @@ from domstat.service import Service
 from domstat.sink import SinkContext
 from domstat.watching import Watched
 from heard import Log
-from test_service import running, until
+from test_service import NEVER_S, running, until
 
 PATIENCE_S = 60.0
 EVERY_MS = 100
@@ -131,7 +131,8 @@ def running_agent(folder: Path, log: Log, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def use_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have every sink be a :class:`Store`, with nothing in it."""
+    """Have every sink be a :class:`Store`, with nothing in it; nor does an account come into it at a full minute."""
+    monkeypatch.setattr("domstat.service.ACCOUNT_EVERY_S", NEVER_S)
     monkeypatch.setattr(config, "load_sink", lambda _name: Store)
     Store.stored, Store.opened, Store.closed = {}, [], []
     Store.before_write = staticmethod(lambda _target: None)

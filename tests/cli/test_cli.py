@@ -127,7 +127,8 @@ def test_a_driver_without_bulk_stats_gives_the_state_alone() -> None:
     host, guest, agent = map(json.loads, done.stdout.splitlines())
     assert [record["kind"] for record in (host, guest, agent)] == ["host", "guest", "agent"]
     assert guest["params"] == {"state.state": 1, "state.reason": 0}
-    assert guest["interval_s"] >= 0.1
+    assert guest["interval_s"] > 0
+    assert agent["interval_s"] >= 0.1, "from call to call; when within a call a guest had its turn is a guess"
     assert host["params"]["host.version.hypervisor"].startswith("TEST")
     assert agent["params"]["agent.guests"] == 1
 

@@ -117,6 +117,21 @@ def test_a_position_that_cannot_be_read_is_as_good_as_none(make: Make, tmp_path:
 # --- damage
 
 
+def test_a_row_whose_types_are_not_what_they_were_is_read_all_the_same(make: Make) -> None:
+    journal = make()
+    journal.append([entry(1), entry(2, devices=(("a", b"\xc0"),))], {})  # no UTF-8
+    journal._connection.execute(
+        "UPDATE batch SET blob = CAST(x'c0' AS TEXT), time_ms = '', records = '' WHERE number = 2"
+    )
+    journal._connection.execute("UPDATE device SET devices = CAST(devices AS TEXT)")
+    assert journal.read(0, None, 9) == [(1, 2, entry(1).blob), (2, 0, b"\xc0")]
+    assert journal.before(STREAM, 9, 9) == [b"\xc0", entry(1).blob]
+    assert journal.devices(STREAM) == {"a": b"\xc0"}
+    assert journal.waiting(Position(0), 2) == 2
+    assert journal.last_times() == {STREAM: 0}
+    assert journal.rows(0, 2, 9) == [(1, 1000, 2, False), (2, 0, 0, True)]
+
+
 @pytest.mark.parametrize("damage", ["zeros", "text", "page", "empty wal"])
 def test_a_damaged_journal_is_set_aside_with_a_fresh_one_in_its_place(make: Make, tmp_path: Path, damage: str) -> None:
     first = make()

@@ -22,6 +22,8 @@ from heard import Log
 from records import batch, guest_record
 
 LIMITS = Limits(1 << 30, 86_400.0, 3600.0)
+FOR_EVER = Limits(1 << 30, 1e10, 3600.0)
+"""For ticks of another run: those here are of 1970, and whoever is trimmed goes by their age then."""
 
 
 class Reader:
@@ -299,13 +301,13 @@ def test_a_disk_that_hangs_holds_up_no_sink(make: Make, monkeypatch: pytest.Monk
 def test_a_journal_that_cannot_be_opened_is_tried_again_and_nothing_it_has_is_skipped(
     make: Make, tmp_path: Path, log: Log
 ) -> None:
-    first = make()
+    first = make(FOR_EVER)
     first.enlist(Reader(), oldest=False)
     offer(first, tick(1))
     assert first.stop(60)
     (tmp_path / "journal.db").rename(tmp_path / "away")
     (tmp_path / "journal.db").mkdir()
-    spool = make()
+    spool = make(FOR_EVER)
     spool.enlist(Reader(), oldest=False)
     spool.offer(tick(2))
     assert eventually(lambda: spool.has_for("mine"))

@@ -20,8 +20,9 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from domstat import jsonlines
-from domstat.model import Gap, Kind, Record
-from domstat_sinks.sqlite import connect
+from domstat.model import Batch, Gap, Kind, Record
+from domstat_sinks.sqlite import SqliteSink
+from domstat_sinks.sqlite.sink import SqliteSettings
 from faketime import rss_kib
 from real.conftest import Agent
 
@@ -160,13 +161,11 @@ class Told:
 
     def moments_s(self, name: str, host: str = "lab", collect: str = "default") -> dict[int, float]:
         """Return when a guest's values were read, by its records' times: at its turn within the call, by wall clock."""
-        connection = connect(self._history)
-        rows = connection.execute(
-            "SELECT time_ms, call_ns FROM head JOIN stream ON stream.id = stream WHERE host = ? AND collect = ?",
-            (host, collect),
-        )
-        call_ns = dict(rows.fetchall())
-        connection.close()
+        call_ns = {
+            batch.stamp.time_ms: batch.stamp.call_ns
+            for batch in self.stored()
+            if (batch.host, batch.collect) == (host, collect)
+        }
         moments = {}
         for tick in self.ticks(host, collect):
             of_guest = tick.guests.get(name)
@@ -177,24 +176,21 @@ class Told:
             moments[of_guest.time_ms] = of_guest.time_ms / 1e3 + turn * call_ns[of_guest.time_ms] / 1e9
         return moments
 
+    def stored(self) -> Iterator[Batch]:
+        """Give what the history has, one batch at a time: what is sealed, and what is not sealed yet."""
+        with SqliteSink.history(SqliteSettings(), self._history.parent) as history:
+            yield from history.batches(0, 1 << 62, pytest.fail)  # type: ignore[attr-defined]  # it has batches
+
     def stored_otherwise(self) -> int:
         """Count the ticks, events and gaps that the history has and the stream has not, or the other way round."""
-        streamed = {
-            (record.host, record.collect, "gap" if record.gap else "event" if record.event else "tick", record.time_ms)
-            for record in self.records()
-        }
-        connection = connect(self._history)
-        stored = set()
-        for kind, column in (("tick", "head.time_ms"), ("event", "event.time_ms"), ("gap", "gap.start_ms")):
-            table = column.partition(".")[0]
-            # A part of a tick in which no guest answered, and a survey that found nothing, are rows without records.
-            said = "WHERE layout IN (SELECT layout FROM layout_record)" if kind == "tick" else ""
-            rows = connection.execute(
-                f"SELECT DISTINCT host, collect, {column} FROM {table} JOIN stream ON stream.id = stream {said}"
-            )
-            stored |= {(host, collect, kind, at_ms) for host, collect, at_ms in rows}
-        connection.close()
-        return len(streamed ^ stored)
+
+        def named(records: Iterable[Record]) -> set[tuple[str, str, str, int]]:
+            return {
+                (one.host, one.collect, "gap" if one.gap else "event" if one.event else "tick", one.time_ms)
+                for one in records
+            }
+
+        return len(named(self.records()) ^ named(record for batch in self.stored() for record in batch.records))
 
 
 class Coverage(Struct, frozen=True):

@@ -102,9 +102,12 @@ def slow_guests(lab: PrivateLibvirtd) -> Iterator[list[str]]:
 def test_one_guest_more_than_an_answer_holds_is_no_loss(
     run_agent: Callable[..., Agent], lab: PrivateLibvirtd, tmp_path: Path
 ) -> None:
-    figures = go_beyond(run_agent, lab, tmp_path, ticks=1)
-    say(figures)
-    assert_all_were_there(figures)
+    def attempt(folder: Path) -> dict[str, Any]:
+        figures = go_beyond(run_agent, lab, folder, ticks=1)
+        assert_all_were_there(figures)
+        return figures
+
+    at_best(attempt, tmp_path, assert_two_calls_do)
 
 
 @pytest.mark.faults
@@ -114,13 +117,14 @@ def test_one_guest_more_than_an_answer_holds_is_no_loss_for_long(
     figures = go_beyond(run_agent, lab, tmp_path, ticks=12)
     say(figures, capsys)
     assert_all_were_there(figures)
+    assert_two_calls_do(figures)
 
 
 def go_beyond(run_agent: Callable[..., Agent], lab: PrivateLibvirtd, folder: Path, *, ticks: int) -> dict[str, Any]:
     """Run an agent on more guests than an answer can hold; return the figures."""
     with crowd.crowd(lab, ONE_TOO_MANY) as keeping:
         keeping.lookupByName(crowd.name(0)).suspend()  # so many of one kind alone no call of libvirt's can list
-        agent = run_agent(interval=f"{CROWD_INTERVAL_MS}ms", uri=crowd.uri_ro(lab))
+        agent = run_agent(interval=f"{CROWD_INTERVAL_MS}ms", uri=crowd.uri_ro(lab), folder=folder)
         agent.wait_for(lambda: len(agent.events("tick")) >= ticks, "tick of the crowd", 90 + 20 * ticks)
         time.sleep(WRITTEN_S)
         agent.stop()
@@ -150,10 +154,14 @@ def _uuids(tick: Tick) -> set[str]:
 
 def assert_all_were_there(figures: dict[str, Any]) -> None:
     assert (figures["lacking"], figures["others"]) == (0, 0), figures
+    assert figures["stored_otherwise"] == 0, figures
+
+
+def assert_two_calls_do(figures: dict[str, Any]) -> None:
+    """Assert what a busy machine may take time from: a call that is not through in time is made again, in parts."""
     assert max(figures["calls"]) == 2, figures
     assert figures["workers_killed"] == 0, figures
     assert figures["notes"] == 1, figures
-    assert figures["stored_otherwise"] == 0, figures
 
 
 def go_slowly(

@@ -75,10 +75,11 @@ class Seen(Struct, frozen=True):
 
 
 class Round(Struct, frozen=True):
-    """Who hung, from when to when, and until when nothing else was done."""
+    """Who hung, from when to when, and until when nothing else was done; since *hung_ms* all of them did."""
 
     victims: frozenset[str]
     hangs_ms: int
+    hung_ms: int
     goes_on_ms: int
     ends_ms: int
     orphans: int
@@ -131,6 +132,7 @@ class Hanging:
         time.sleep(self._chance.uniform(0, 1) * interval_s)
         hangs_ms = _now_ms()
         with hang.hung(self._lab, victims):
+            hung_ms = _now_ms()
             time.sleep(self._chance.uniform(*HOLDS_TICKS) * interval_s)
             orphans = busy_workers(self._lab)
             # A tick's own call is among them if one is just being made: look again when it is not.
@@ -139,7 +141,7 @@ class Hanging:
                 orphans = min(orphans, busy_workers(self._lab))
         goes_on_ms = _now_ms()
         time.sleep(RECOVERS_TICKS * interval_s)
-        self.rounds.append(Round(victims, hangs_ms, goes_on_ms, _now_ms(), orphans))
+        self.rounds.append(Round(victims, hangs_ms, hung_ms, goes_on_ms, _now_ms(), orphans))
 
 
 def _now_ms() -> int:
@@ -174,16 +176,16 @@ def judge(a_round: Round, ticks: list[Beheld]) -> Judged:
     whole = {name: _whole_in(name, during) for name in healthy}
     missed_at_onset = [sum(due < after and due not in whole[name] for due in dues) for name in healthy]
     missed_after = [sum(due >= after and due not in whole[name] for due in dues) for name in healthy]
+    earlier = [tick for tick in ticks if tick.due_ms < onset.due_ms]
     # A tick that was being collected when they hung may have been through with them.
-    last_whole = max((tick for tick in [before, *during] if tick.due_ms < onset.due_ms), key=lambda tick: tick.due_ms)
-    stuck = [tick for tick in during if tick.due_ms >= onset.due_ms and tick.ended_ms < a_round.goes_on_ms]
+    stuck = [tick for tick in during if tick.began_ms >= a_round.hung_ms and tick.ended_ms < a_round.goes_on_ms]
     return Judged(
         len(victims),
         max(missed_at_onset, default=0),
         max(missed_after, default=0),
         (onset.ended_ms - onset.due_ms) / 1000,
         during[-1].workers_killed - before.workers_killed,
-        tuple(_complaints(victims, stuck, last_whole)),
+        tuple(_complaints(victims, stuck, earlier)),
         _recovered(a_round, during),
     )
 
@@ -193,9 +195,10 @@ def _whole_in(name: str, ticks: list[Beheld]) -> set[int]:
     return {tick.due_ms for tick in ticks if name in tick.guests and tick.guests[name].missing is None}
 
 
-def _complaints(victims: frozenset[str], stuck: list[Beheld], last_whole: Beheld) -> Iterator[str]:
-    """Say what is wrong with the records of guests that hang, in all ticks from the onset on."""
+def _complaints(victims: frozenset[str], stuck: list[Beheld], earlier: list[Beheld]) -> Iterator[str]:
+    """Say what is wrong with the records of guests that hang, in all ticks that began since; *earlier* came before."""
     for name in sorted(victims):
+        whole_ms = max(tick.guests[name].time_ms for tick in earlier if tick.due_ms in _whole_in(name, [tick]))
         for tick in stuck:
             seen = tick.guests.get(name)
             if seen is None:
@@ -205,7 +208,6 @@ def _complaints(victims: frozenset[str], stuck: list[Beheld], last_whole: Beheld
                 yield f"{name} is said to lack {seen.missing}"
             if seen.foreign:
                 yield f"{name} has {seen.foreign[0]}"
-            whole_ms = last_whole.guests[name].time_ms
             if seen.age_s is None or abs(seen.age_s - (seen.time_ms - whole_ms) / 1000) > INTERVAL_MS / 2000:
                 yield f"{name} is said to be {seen.age_s} s old after {seen.time_ms - whole_ms} ms"
         ages = [tick.guests[name].age_s or 0.0 for tick in stuck if name in tick.guests]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from domstat_sinks.sqlite import writer as writing
 from domstat_sinks.sqlite.keeping import upkeep
 from domstat_sinks.sqlite.writer import Writer
 
@@ -27,6 +28,7 @@ ERRORS = ("database or disk is full", "disk I/O error")
 @pytest.fixture(autouse=True)
 def _prepared(monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(monkeypatch)
+    monkeypatch.setattr(writing, "SETTLING_S", 60.0)  # all steps are one here too, however busy the machine is
     monkeypatch.setattr(upkeep, "TICKS_MAX", 5)  # so that a slice is due again after each failure
 
 

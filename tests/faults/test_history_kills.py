@@ -145,26 +145,26 @@ def kill_upgrades(folder: Path, limit: int | None) -> dict[str, Any]:
 
 
 def test_a_history_killed_at_some_system_call_has_every_tick_once_and_goes_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    in_memory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    figures = kill_writers(tmp_path, KILLS_SHORT)
+    figures = kill_writers(in_memory, KILLS_SHORT)
     say(figures, capsys)
     assert figures["wrong"] == {}
 
 
 def test_a_file_killed_while_it_is_brought_up_to_date_is_of_one_version_or_the_other(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    in_memory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    figures = kill_upgrades(tmp_path, UPGRADES_SHORT)
+    figures = kill_upgrades(in_memory, UPGRADES_SHORT)
     say(figures, capsys)
     assert figures["wrong"] == {}
 
 
 @pytest.mark.faults
 def test_a_history_killed_at_a_thousand_system_calls_has_every_tick_once_and_goes_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    in_memory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    figures = kill_writers(tmp_path, KILLS_LONG)
+    figures = kill_writers(in_memory, KILLS_LONG)
     say(figures, capsys)
     assert figures["wrong"] == {}
     assert figures["kills"] == KILLS_LONG
@@ -172,9 +172,9 @@ def test_a_history_killed_at_a_thousand_system_calls_has_every_tick_once_and_goe
 
 @pytest.mark.faults
 def test_a_file_killed_at_any_system_call_of_an_upgrade_is_of_one_version_or_the_other(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    in_memory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    figures = kill_upgrades(tmp_path, None)
+    figures = kill_upgrades(in_memory, None)
     say(figures, capsys)
     assert figures["wrong"] == {}
     assert figures["kills"] > 20

@@ -90,18 +90,18 @@ def go_through_kills(folder: Path, limit: int | None) -> dict[str, Any]:
 
 
 def test_a_journal_killed_at_some_system_call_has_all_that_it_said_it_had(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    in_memory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    figures = go_through_kills(tmp_path, KILLS_SHORT)
+    figures = go_through_kills(in_memory, KILLS_SHORT)
     say(figures, capsys)
     assert figures["wrong"] == {}
 
 
 @pytest.mark.faults
 def test_a_journal_killed_at_every_system_call_has_all_that_it_said_it_had(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    in_memory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    figures = go_through_kills(tmp_path, None)
+    figures = go_through_kills(in_memory, None)
     say(figures, capsys)
     assert figures["wrong"] == {}
     assert figures["kills"] > 200
@@ -116,13 +116,13 @@ def damaged(folder: Path) -> Path:
     return folder
 
 
-def test_one_killed_while_a_damaged_journal_is_set_aside_begins_anew_all_the_same(tmp_path: Path) -> None:
-    calls = traced(("anew", str(damaged(tmp_path / "counted"))), CALLS).calls
+def test_one_killed_while_a_damaged_journal_is_set_aside_begins_anew_all_the_same(in_memory: Path) -> None:
+    calls = traced(("anew", str(damaged(in_memory / "counted"))), CALLS).calls
     assert calls["rename"] >= 2
     early = [(call, number) for call, number in points(calls) if call in {"rename", "unlink"} or number <= 3]
 
     def rows_after(point: tuple[str, int]) -> tuple[bool, list[int]]:
-        folder = damaged(tmp_path / f"{point[0]}-{point[1]}")
+        folder = damaged(in_memory / f"{point[0]}-{point[1]}")
         said = killed(folder, "anew", *point)
         try:
             journal = Journal(folder / FILE)
@@ -219,17 +219,17 @@ def go_through_errors(folder: Path, limit: int | None) -> dict[str, Any]:
 
 
 def test_what_is_collected_goes_on_to_sinks_when_writing_fails_and_into_the_journal_afterwards(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    in_memory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    figures = go_through_errors(tmp_path, ERRORS_SHORT)
+    figures = go_through_errors(in_memory, ERRORS_SHORT)
     say(figures, capsys)
     assert figures["wrong"] == {}
 
 
 @pytest.mark.faults
 def test_whichever_write_fails_collecting_goes_on_and_nothing_acknowledged_is_lost(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    in_memory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    figures = go_through_errors(tmp_path, None)
+    figures = go_through_errors(in_memory, None)
     say(figures, capsys)
     assert figures["wrong"] == {}

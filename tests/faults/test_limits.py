@@ -30,13 +30,15 @@ interval = "200ms"
 [[hosts]]
 uri = "test:///default"
 name = "lab"
+survey = {{ enabled = false }}
 [[sinks]]
 type = "sqlite"
 [[sinks]]
 type = "stdout"
 format = "json"
 """
-"""libvirt's own test driver: what is looked at here has nothing to do with guests."""
+"""libvirt's own test driver: what is looked at here has nothing to do with guests. A survey, which would come at any
+five minutes, has a worker of its own."""
 
 DISK = "size=64m"
 

@@ -176,7 +176,8 @@ def watch(tmp_path: Path) -> Iterator[Callable[[Pair], Agent]]:
     def start(pair: Pair) -> Agent:
         config = tmp_path / "domstat.toml"
         hosts = "".join(
-            f'[[hosts]]\nname = "{host}"\nuri = "{lab.uri_ro}"\ndeadline = "4s"\n' for host, lab in pair.items()
+            f'[[hosts]]\nname = "{host}"\nuri = "{lab.uri_ro}"\ndeadline = "4s"\nsurvey = {{ enabled = false }}\n'
+            for host, lab in pair.items()
         )
         config.write_text(
             f'[agent]\nstate_dir = "{tmp_path}"\ninterval = "{INTERVAL_S * 1000:.0f}ms"\n{hosts}'

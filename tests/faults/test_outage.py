@@ -215,7 +215,8 @@ def assert_in_time(figures: dict[str, Any]) -> None:
 def assert_held(figures: dict[str, Any]) -> None:
     assert figures["belied"] == 0, figures
     assert figures["said_otherwise"] == [], figures
-    assert set(figures["warned"]) <= {"host_lost", "host_back", "interval_too_short"}, figures
+    # A daemon that hangs while the agent reads definitions, as after its start before, has these come late.
+    assert set(figures["warned"]) <= {"host_lost", "host_back", "interval_too_short", "guest_xml_late"}, figures
     assert figures["negative_rates"] == 0, figures
     assert figures["events"] == ["paused", "resumed"], figures
     assert figures["stored_otherwise"] == 0, figures

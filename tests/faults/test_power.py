@@ -165,9 +165,9 @@ def assert_held(figures: dict[str, Any]) -> None:
 
 
 def test_a_journal_that_loses_power_has_all_that_it_said_it_had(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    in_memory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    figures = go_through(tmp_path, STEPS_SHORT, PER_DEED_SHORT)
+    figures = go_through(in_memory, STEPS_SHORT, PER_DEED_SHORT)
     say(figures, capsys)
     assert_held(figures)
     assert figures["states"] >= 200
@@ -175,9 +175,9 @@ def test_a_journal_that_loses_power_has_all_that_it_said_it_had(
 
 @pytest.mark.faults
 def test_a_journal_that_loses_power_anywhere_has_all_that_it_said_it_had(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    in_memory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    figures = go_through(tmp_path, STEPS_LONG, PER_DEED_LONG)
+    figures = go_through(in_memory, STEPS_LONG, PER_DEED_LONG)
     say(figures, capsys)
     assert_held(figures)
     assert figures["states"] >= 5000

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 
 import pytest
 from msgspec.structs import replace
 
-from domstat.model import Partial, Value
-from domstat_sinks.sqlite.heads.row import DamagedError
+from domstat.model import Partial, Record, Value
+from domstat_sinks.sqlite.heads.row import DamagedError, Words
 from domstat_sinks.sqlite.keeping import merging
 from domstat_sinks.sqlite.keeping.merging import Level, Merging, due
 from domstat_sinks.sqlite.keeping.sealing import DAY_MS
+from domstat_sinks.sqlite.packed.prediction import predict
 from domstat_sinks.sqlite.packed.segments import Segments
 
 from .conftest import History
@@ -199,6 +200,26 @@ def test_a_day_of_hours_whose_cpu_times_were_predicted_is_merged(
     write_plain(plain, batches[100:])
     assert said(sealed) == said(plain)
     assert query(sealed, "SELECT ticks FROM segment WHERE level = 2") == [(120,)]
+
+
+def test_what_others_are_predicted_from_is_held_for_the_ticks_that_it_has(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_small(monkeypatch, slice_ticks=15, levels=(60, 120))
+    held: list[tuple[int, int]] = []
+
+    def spy(parts: Sequence[Words]) -> Words:
+        held.extend((part.nbytes if part.base is None else part.base.nbytes, 8 * len(part)) for part in parts)
+        return predict(parts)
+
+    monkeypatch.setattr(merging, "predict", spy)
+
+    def passing(number: int) -> Record:  # a guest that comes anew every four ticks
+        return guest("b", id=number // 4, cpu_time=3 * number, cpu_user=2 * number, cpu_system=number)
+
+    write_each(history, (tick(number, guest(cpu_time=number), passing(number)) for number in range(140)))
+    assert {size for _, size in held} >= {8 * 4}
+    assert all(its == size for its, size in held)
 
 
 def test_what_a_counter_counted_leaves_out_what_was_another_incarnations(history: History) -> None:

@@ -117,3 +117,14 @@ def test_the_row_before_is_the_tick_before_even_if_the_clock_was_set_back_betwee
     history.write(chunk(6000, guest("g")))
     read = Rows(history.reader())
     assert [read.record_before(read.row(number), 0) for number in (2, 3)] == [(1, 0), (2, 0)]
+
+
+def test_shapes_that_are_read_share_the_columns_that_they_have_in_common(history: History) -> None:
+    for number in range(2):
+        params = {"cpu.time": 1, f"net.rx.bytes[m{number}]": 1}
+        history.write(chunk(1000 * number, guest_record(f"g{number}", uuid=f"g{number}", params=params, first=True)))
+    read = Rows(history.reader())
+    one, other = (read.row(head_id).layout.shapes[0].columns for head_id in (1, 2))
+    assert [column.field for column in one] == ["cpu.time", "net.rx.bytes"]
+    assert one[0] is other[0]
+    assert one[1] != other[1]

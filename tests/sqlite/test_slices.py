@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -15,7 +16,7 @@ from domstat_sinks.sqlite.keeping import merging
 from domstat_sinks.sqlite.keeping.sealing import Known
 from domstat_sinks.sqlite.packed.directory import EVERYTHING
 from domstat_sinks.sqlite.packed.segments import Segments
-from domstat_sinks.sqlite.packed.slices import Columns, Skeleton
+from domstat_sinks.sqlite.packed.slices import Columns, Group, Skeleton, Slice
 
 from .conftest import History
 from .sealings import (
@@ -252,3 +253,24 @@ def test_a_skeleton_has_each_member_column_and_name_once(history: History) -> No
         [[0, 1, 2], [2, 1, 0]],
     ]
     assert skeleton.is_counter == [True, False]
+
+
+def test_values_of_guests_that_pass_by_are_laid_out_once(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The values of a group are as many as its series times the ticks, whoever was there: no second copy is made."""
+    make_small(monkeypatch, slice_ticks=256)
+    peaks: list[float] = []
+    unpack_group = Slice.group
+
+    def traced(self: Slice, number: int) -> Group:
+        unpack_group(self, number)  # so that all that it is made of is unpacked already
+        tracemalloc.start()
+        group = unpack_group(self, number)
+        peaks.append(tracemalloc.get_traced_memory()[1] / group.values.nbytes)
+        tracemalloc.stop()
+        return group
+
+    monkeypatch.setattr(Slice, "group", traced)
+    params: dict[str, Value] = {f"net.rx.bytes[m{number}]": number for number in range(40)}
+    write_each(history, (tick(number, with_params(guest(id=number // 16), params)) for number in range(300)))
+    assert peaks
+    assert max(peaks) < 1.5

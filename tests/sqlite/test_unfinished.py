@@ -9,7 +9,7 @@ from domstat_sinks.sqlite.rollups.keyfields import find_keyed
 from domstat_sinks.sqlite.rollups.lastknown import LastKnown
 from domstat_sinks.sqlite.rollups.rolling import roll
 from domstat_sinks.sqlite.rollups.rollup import FIVE_MINUTES_MS, HOUR_MS, merge
-from domstat_sinks.sqlite.rollups.unfinished import Finished, Unfinished, together
+from domstat_sinks.sqlite.rollups.unfinished import APART_MAX, Finished, Unfinished, together
 
 from .histories import START_MS, Rows, Tick, by_key, history, rolled
 
@@ -119,3 +119,40 @@ def test_an_hour_holds_its_guests_and_not_every_company_they_were_in() -> None:
             ]
             assert sketches.maxs[place] == max((of.maxs[row] for of, row in rows), default=-np.inf)
             assert np.isclose(sketches.sums[place], sum(of.sums[row] for of, row in rows))
+
+
+def test_runs_as_short_as_a_tick_are_merged_as_they_come_and_come_to_the_same() -> None:
+    ticks = history(6, length=90, step_ms=3_000)
+    uuids = [record.domain.uuid for record in ticks[0].records if record.domain is not None]
+    # Another guest is away in every tick, so that each is a run.
+    changing = [Tick(tick.stamp, without(uuids[i % len(uuids)], tick.records)) for i, tick in enumerate(ticks)]
+    unfinished, rows, known, runs = Unfinished(), Rows(), LastKnown(), []
+    for run in rows.runs(changing):
+        runs.append(roll(run, known.before(run), find_keyed(run.plan)))
+        known.after(run)
+        unfinished.add(runs[-1])
+        assert len(unfinished._minutes) <= 2 + APART_MAX  # one of the newest five minutes, one of those before
+    assert len(runs) >= len(ticks)
+    whole = merge([one.rollup for one in runs], FIVE_MINUTES_MS)
+    assert by_key(merge(unfinished._minutes, FIVE_MINUTES_MS)) == by_key(whole)
+    assert len(whole.starts_ms) > 1
+
+
+def test_what_was_merged_as_it_came_holds_no_guest_of_the_bucket_before() -> None:
+    ticks = history(6, length=120, step_ms=5_000)
+    uuids = [record.domain.uuid for record in ticks[0].records if record.domain is not None]
+    gone, *others = uuids
+    ends = ticks[0].stamp.time_ms // FIVE_MINUTES_MS * FIVE_MINUTES_MS + FIVE_MINUTES_MS
+    changing = [
+        Tick(
+            tick.stamp,
+            without(
+                others[i % len(others)],
+                tick.records if tick.stamp.time_ms < ends else without(gone, tick.records),
+            ),
+        )
+        for i, tick in enumerate(ticks)
+    ]
+    finished = in_slices(changing, len(changing), unfinished := Unfinished())
+    assert gone in {entry.uuid for rollup in finished[0].minutes for entry in rollup.scope.entries}
+    assert gone not in {entry.uuid for rollup in unfinished._minutes for entry in rollup.scope.entries}

@@ -140,11 +140,11 @@ class Shapes:
 
 def _column(key: str, value: Value) -> Column:
     field, device = split_key(key)
-    return _shared_column(field, device, type_of(field, value))
+    return shared_column(field, device, type_of(field, value))
 
 
 @lru_cache(maxsize=COLUMNS_MAX)
-def _shared_column(field: str, device: str | None, type_: ValueType) -> Column:
+def shared_column(field: str, device: str | None, type_: ValueType) -> Column:
     """Make a column once: guests differ in their NICs' addresses and share all the rest."""
     return Column(field, device, type_)
 

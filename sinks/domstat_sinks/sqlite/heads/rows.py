@@ -19,7 +19,7 @@ from domstat.catalog import ValueType
 from domstat.model import Kind, Stamp, key_of
 from domstat.rates import Shape, shape_of
 from domstat_sinks.sqlite.heads import row
-from domstat_sinks.sqlite.heads.layout import Column, Entry
+from domstat_sinks.sqlite.heads.layout import Column, Entry, shared_column
 
 ROWS_KEPT = 16_384
 """Records in the unpacked rows kept, about 600 B each. A large host's tick comes in many small rows, each with a base
@@ -275,7 +275,7 @@ class Rows:
                 " WHERE c.shape = ? ORDER BY c.position",
                 (shape,),
             )
-            known = ShapeRead(tuple(Column(name, device, ValueType(type_)) for name, device, type_ in found))
+            known = ShapeRead(tuple(shared_column(name, device, ValueType(type_)) for name, device, type_ in found))
             self._shapes[shape] = known
         return known
 

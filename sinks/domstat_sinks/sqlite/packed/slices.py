@@ -190,7 +190,7 @@ class Slice:
     def group(self, group: int) -> Group:
         """Unpack the values of one group. Raises DamagedError."""
         directory, members = self.directory, self._skeleton.members_of(group)
-        values = np.zeros((len(self.ticks), len(members.series)), dtype=np.uint64)
+        values = np.zeros((len(members.series), len(self.ticks)), dtype=np.uint64)
         for number, layout in enumerate(self.layouts.values()):
             ticks = np.flatnonzero(directory.layout_of == number)
             places, parts = self._places(number, layout, group, members.series)
@@ -198,8 +198,8 @@ class Slice:
             if parts and present.any():
                 found = [self.matrix(number, part) for part in parts]
                 words = found[0] if len(found) == 1 else np.concatenate(found, axis=1)
-                values[np.ix_(ticks, np.flatnonzero(present))] = words[:, places[present]]
-        return Group(members, np.ascontiguousarray(values.T))
+                values[np.ix_(np.flatnonzero(present), ticks)] = words.T[places[present]]
+        return Group(members, values)
 
     def _places(
         self, number: int, layout: LayoutRead, group: int, series: Sequence[tuple[int, int]]
