@@ -250,14 +250,10 @@ def _serve(channel: BufferedRWPair, opening: Opening) -> NoReturn:
 
 
 def _answer_all(channel: BufferedRWPair, opening: Opening) -> None:
-    question = _receive(channel)
-    if not question:
-        return
     try:
         with opening() as history:
-            while question:
+            while question := _receive(channel):
                 _answer(channel, history, _questions.decode(question))
-                question = _receive(channel)
     except HistoryError as error:
         _send(channel, _Parcel(failed=str(error)))
 
