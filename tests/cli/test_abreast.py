@@ -143,13 +143,15 @@ def test_a_process_that_was_killed_is_an_error() -> None:
         list(history.read(Select()))
 
 
-def test_after_a_read_that_was_left_off_the_next_is_right() -> None:
+def test_after_a_read_that_was_left_off_the_next_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PARCEL_BYTES", 1)  # so that parcels are left over
     with abreast(opening(Strange()), 2) as history:
         next(history.read(Select()))
         assert told(history.read(Select(hosts=("kvm1", "kvm2")))) == told(Strange().read(Select(hosts=HOSTS[:2])))
 
 
-def test_two_reads_at_a_time_do_not_mix() -> None:
+def test_two_reads_at_a_time_do_not_mix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PARCEL_BYTES", 1)
     with abreast(opening(Strange()), 2) as history:
         one, other = history.read(Select()), history.read(Select())
         first = [next(one), next(other)]

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
+from functools import cached_property
 from io import BufferedRWPair
 from typing import Any, NoReturn, cast
 
@@ -80,10 +81,16 @@ class _Abreast:
         except OSError as error:
             raise HistoryError(f"a process that read for this one has ended: {error}") from error
 
+    @cached_property
+    def _names(self) -> list[str]:
+        """The hosts there are when the first question is asked: it costs milliseconds, and a command takes a second."""
+        return [host.name for host in self._history.hosts()]
+
     def _shares(self, select: Select) -> list[Select]:
         """Say what each process is to read: hosts in turn, as one that is near another is likely to be as large."""
-        names = [host.name for host in self._history.hosts()]
-        wanted = [name for name in names if not select.hosts or any(fnmatchcase(name, glob) for glob in select.hosts)]
+        wanted = [
+            name for name in self._names if not select.hosts or any(fnmatchcase(name, glob) for glob in select.hosts)
+        ]
         count = min(len(wanted), len(self._helpers) + 1)
         return [replace(select, hosts=tuple(exactly(name) for name in wanted[i::count])) for i in range(count)]
 
