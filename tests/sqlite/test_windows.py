@@ -11,7 +11,7 @@ from domstat.catalog import ValueType
 from domstat.history import Span
 from domstat_sinks.sqlite.answers.choosing import Key, Who
 from domstat_sinks.sqlite.answers.ticks import Boots
-from domstat_sinks.sqlite.answers.windows import Plain, Roster, Window, places_of
+from domstat_sinks.sqlite.answers.windows import WINDOWS_KEPT, Plain, Roster, Window, places_of
 from domstat_sinks.sqlite.packed.directory import EVERYTHING, Column, Directory, Member
 
 CPU = Column(7, None, ValueType.U64)
@@ -105,6 +105,15 @@ def test_a_window_has_nothing_where_there_is_nothing() -> None:
     assert Window(made, Span(0, 15)).last == -1
     ticks, _ = Window(made, Span(40, 50)).ticks(np.array([0, 1, 2]), increases=True)
     assert ticks is None
+
+
+def test_a_span_that_is_asked_again_is_not_worked_out_again_and_only_some_are_remembered() -> None:
+    made = roster(directory([ALL], [0] * 5))
+    first = made.window(Span(0, 20))
+    assert made.window(Span(0, 20)) is first
+    others = [made.window(Span(10 * i, 10 * i + 20)) for i in range(1, WINDOWS_KEPT + 1)]
+    assert made.window(Span(0, 20)) is not first
+    assert made.window(Span(10 * WINDOWS_KEPT, 10 * WINDOWS_KEPT + 20)) is others[-1]
 
 
 def test_series_in_the_same_ticks_share_them() -> None:
