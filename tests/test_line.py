@@ -18,6 +18,7 @@ from domstat.collect.errors import (
 from domstat.collect.tally import Tally, Tick
 from domstat.line import FITTING_S, SLOW_TICKS, Line
 from domstat.model import Batch, Gap, Kind
+from domstat.shifts import Clocks, Shift
 from heard import Log
 from records import TIME_MS, batch, guest_record
 
@@ -246,6 +247,65 @@ def test_a_tick_that_was_skipped_just_when_the_one_before_ended_was_due_before_t
     held.line.run(DUE_MS + 2 * INTERVAL_MS)
     assert held.gaps == [Gap(DUE_MS + INTERVAL_MS, DUE_MS + 2 * INTERVAL_MS, "overload")]
     assert held.line.last_ms == DUE_MS + 2 * INTERVAL_MS
+
+
+def test_what_passed_while_the_schedule_itself_did_not_run_is_counted_and_lacking(held: Held) -> None:
+    held.run(GOOD)
+    held.line.run(DUE_MS + 4 * INTERVAL_MS)
+    assert held.gaps == [Gap(DUE_MS + INTERVAL_MS, DUE_MS + 4 * INTERVAL_MS, "overload")]
+    assert held.line.tally.skipped == 3
+    held.line.run(DUE_MS + 5 * INTERVAL_MS)
+    assert (len(held.gaps), held.line.tally.skipped) == (1, 3)
+
+
+def test_of_what_passed_only_that_is_counted_which_the_schedule_has_not(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held.stub.meanwhile = held.line.skip
+    held.run(GOOD)
+    held.stub.meanwhile = lambda: None
+    held.line.run(DUE_MS + 2 * INTERVAL_MS)
+    assert held.line.tally.skipped == 1
+    held.line.skip()
+    held.line.run(DUE_MS + 6 * INTERVAL_MS)
+    assert held.line.tally.skipped == 4
+    assert held.gaps == [
+        Gap(DUE_MS + INTERVAL_MS, DUE_MS + 2 * INTERVAL_MS, "overload"),
+        Gap(DUE_MS + 3 * INTERVAL_MS, DUE_MS + 6 * INTERVAL_MS, "overload"),
+    ]
+
+
+@pytest.mark.parametrize("interval_s", [0.6667, 1 / 3, 0.1, 7.0])
+def test_intervals_that_are_no_whole_milliseconds_are_counted_as_well(held: Held, interval_s: float) -> None:
+    held.line.retime(interval_s, 1.0)
+    interval_us = round(interval_s * 1e6)
+    for tick in (1000, 1001, 1003, 1004, 1006, 1007):
+        held.line.run(tick * interval_us // 1000)
+    assert held.line.tally.skipped == 2
+
+
+@pytest.mark.parametrize("shift", [Shift(3_600_000_000_000, 0, 1), Shift(0, 3_600_000_000_000, 1)])
+def test_what_a_step_of_the_clock_or_sleep_has_passed_over_is_not_counted(
+    held: Held, monkeypatch: pytest.MonkeyPatch, shift: Shift
+) -> None:
+    held.run(GOOD)
+    monkeypatch.setattr("domstat.line.shift_between", lambda _before, _now: shift)
+    held.line.run(DUE_MS + 361 * INTERVAL_MS)
+    assert (held.gaps, held.line.tally.skipped) == ([], 0)
+
+
+def test_where_the_clocks_cannot_be_read_nothing_is_guessed(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    held.run(GOOD)
+    monkeypatch.setattr("domstat.line.MACHINE", Clocks(boot_ns=iter(range(0, 10**15, 10**9)).__next__))
+    held.line.run(DUE_MS + 4 * INTERVAL_MS)
+    assert (held.gaps, held.line.tally.skipped) == ([], 0)
+
+
+def test_a_longer_interval_does_not_make_ticks_of_the_shorter_one_lacking(held: Held) -> None:
+    held.run(GOOD)
+    held.line.retime(INTERVAL_S / 10, 1.0)
+    held.line.run(DUE_MS + INTERVAL_MS)
+    assert (held.gaps, held.line.tally.skipped) == ([], 0)
 
 
 def test_what_was_skipped_is_not_lacking_once_more_for_the_agent_that_comes_next(

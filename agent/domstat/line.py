@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ from domstat.collect.errors import ClosedError, CollectError, UnreachableError, 
 from domstat.collect.tally import Tally, Tick
 from domstat.model import Batch, Gap, Kind, Record, Stamp
 from domstat.settings import Duration
+from domstat.shifts import MACHINE, Reading, shift_between
 
 AGENT_STOPPED = "agent-stopped"
 OVERLOAD = "overload"
@@ -71,6 +73,10 @@ class Line:
         """The reason of the outage that is going on, None while ticks succeed."""
         self._failed_before = 0
         self._seen_skipped = 0
+        self._counting = threading.Lock()
+        """Skipped ticks are counted by the schedule's thread, and by the line's own where that one came late."""
+        self._begun: Reading | None = None
+        """The clocks when the newest tick began; None before the first one at this interval."""
         self._slow_ticks = 0
         """Ticks in a row that have taken longer than the interval, for no other reason."""
         self._said_which_fits = False
@@ -101,6 +107,7 @@ class Line:
         """Have ticks from now on at this interval, in seconds, and with this deadline."""
         if interval_s != self.interval_s:
             self._slow_ticks, self._said_which_fits = 0, False
+            self._begun = None
         self.interval_s, self._deadline_s = interval_s, deadline_s
 
     def run(self, due_ms: int) -> None:
@@ -113,6 +120,7 @@ class Line:
 
     def _run(self, due_ms: int, began: float) -> None:
         reason = None
+        self._count_unseen(due_ms)
         if late := self._newly_skipped():  # counted when the tick before had said its own, and due before this one
             self._gap(due_ms - self._span_ms(late), due_ms, OVERLOAD)
         try:
@@ -137,7 +145,8 @@ class Line:
 
     def skip(self) -> None:
         """Count a tick that was due while the one before it still ran."""
-        self.tally.skipped += 1
+        with self._counting:
+            self.tally.skipped += 1
         self._log.debug("tick_skipped", skipped=self.tally.skipped)
 
     def resume(self, last_ms: int, now_ms: int) -> None:
@@ -220,6 +229,24 @@ class Line:
                 interval=str(Duration(self.interval_s)),
                 hint=f"ticks are left out and counted; an interval of {Duration(fits)} fits",
             )
+
+    def _count_unseen(self, due_ms: int) -> None:
+        """Count as skipped what was due since the last tick while the schedule itself did not get to run.
+
+        Where the clock was set meanwhile or the machine slept, no tick is missing, or others say so.
+        """
+        now, before = MACHINE.read(), self._begun
+        if now is None:
+            return
+        self._begun = now
+        if before is None or self.last_ms is None:
+            return
+        shift = shift_between(before, now)
+        if shift.step_s or shift.suspend_s:
+            return
+        passed = round((due_ms - self.last_ms) / (1000 * self.interval_s)) - 1
+        with self._counting:
+            self.tally.skipped = max(self.tally.skipped, self._seen_skipped + passed)
 
     def _newly_skipped(self) -> int:
         """Return how many ticks were skipped since this was asked before."""

@@ -148,6 +148,7 @@ def test_a_driver_that_does_not_tell_its_groups_is_no_trouble() -> None:
         (UnreachableError("ssh: me@kvm1: Permission denied (publickey)."), "it needs a key without a passphrase"),
         (UnreachableError("authentication unavailable: no polkit agent"), "polkit rule"),
         (UnreachableError("Cannot recv data: Host key verification failed."), "the host's key must be known"),
+        (UnreachableError("Failed to find user record for uid '998'"), "the host has no user of this number"),
         (UnreachableError("no connection driver available for foo:///"), "see that the URI's first word is right"),
         (OverdueError("kvm1 did not answer before the deadline"), "see whether it answers to virsh"),
         (CollectError("something new"), "see that the URI is right"),

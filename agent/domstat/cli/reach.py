@@ -36,6 +36,10 @@ _ADVICE = (
         "certificate",
         "see that the host has the certificate of a CA that is known here, and this machine one of its own",
     ),
+    (
+        "find user record",
+        "the host has no user of this number: build the container for one that it has, --build-arg uid=",
+    ),
     ("no connection driver", "see that the URI's first word is right, and that libvirt was built with that driver"),
     ("no such file", "see that libvirt runs there: systemctl status libvirtd virtqemud"),
     ("connection refused", "see that libvirt runs there: systemctl status libvirtd virtqemud"),
