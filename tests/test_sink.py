@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from domstat import sink as sink_module
 from domstat.config import SinkCommon
 from domstat.sink import (
     COMMON_SETTINGS,
@@ -68,7 +67,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
             ("broken", "no_such_module_anywhere:Sink"),
         )
     ]
-    monkeypatch.setattr(sink_module, "entry_points", lambda group: points if group == ENTRY_POINT_GROUP else [])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points if group == ENTRY_POINT_GROUP else [])
 
 
 def test_anyones_sink_is_found_by_its_entry_point() -> None:
@@ -94,7 +93,7 @@ def test_an_unknown_type_is_answered_with_the_nearest_name() -> None:
 
 
 def test_without_any_sink_installed_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sink_module, "entry_points", lambda group: [])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [])
     with pytest.raises(UnknownSinkError, match="none"):
         load_sink("good")
 
@@ -113,7 +112,7 @@ def lay_and_find(monkeypatch: pytest.MonkeyPatch, site: Path, *distributions_: s
     for name in distributions_:
         lay(site, {"theirs": "Sink"}, distribution=name)
     points = [point for each in distributions(path=[str(site)]) for point in each.entry_points]
-    monkeypatch.setattr(sink_module, "entry_points", lambda group: points)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points)
     monkeypatch.syspath_prepend(str(site))
 
 
@@ -183,7 +182,7 @@ def test_whatever_a_module_does_while_it_is_imported_is_one_line(
     monkeypatch.syspath_prepend(str(tmp_path))
     lay(tmp_path, {}, code, distribution="rude")
     points = [EntryPoint("rude", "rude_module:Sink", ENTRY_POINT_GROUP)]
-    monkeypatch.setattr(sink_module, "entry_points", lambda group: points)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points)
     with pytest.raises(BrokenSinkError, match="cannot be loaded") as caught:
         load_sink("rude")
     assert str(caught.value).isprintable()
@@ -195,7 +194,7 @@ def test_what_a_module_prints_while_it_is_imported_is_not_on_standard_output(
     monkeypatch.syspath_prepend(str(tmp_path))
     lay(tmp_path, {}, "print('hello')", distribution="loud")
     points = [EntryPoint("loud", "loud_module:Sink", ENTRY_POINT_GROUP)]
-    monkeypatch.setattr(sink_module, "entry_points", lambda group: points)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points)
     load_sink("loud")
     assert capsys.readouterr() == ("", "hello\n")
 
@@ -233,7 +232,9 @@ def test_the_agents_own_keys_are_those_of_the_configuration() -> None:
 def test_a_sink_that_does_not_load_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "faulty_sinks.py").write_text("x = 1\nraise RuntimeError('no')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(sink_module, "entry_points", lambda group: [EntryPoint("faulty", "faulty_sinks:X", group)])
+    monkeypatch.setattr(
+        "importlib.metadata.entry_points", lambda group: [EntryPoint("faulty", "faulty_sinks:X", group)]
+    )
     with pytest.raises(BrokenSinkError, match=r"RuntimeError\('no'\) \(.*faulty_sinks\.py, line 2\)"):
         load_sink("faulty")
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from msgspec import Struct
 
 from domstat.capacity import demand
 from domstat.capacity.demand import Resource
 from domstat.capacity.gather import Figures
 from domstat.capacity.grid import DAY_MS, HOUR_MS, FloatArray, Grid, quantile
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 HOURS_OF_DAY, HOURS_OF_WEEK = 24, 168
 

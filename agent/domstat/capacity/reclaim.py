@@ -21,10 +21,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from msgspec import Struct
 
 from domstat import model
@@ -36,7 +35,10 @@ from domstat.capacity.grid import DAY_MS, HOUR_MS, FloatArray, Grid, Matrix
 from domstat.capacity.settings import Capacity
 from domstat.capacity.usual import HOURS, hour_of_day
 
-Flags: TypeAlias = npt.NDArray[np.bool_]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Flags: TypeAlias = "npt.NDArray[np.bool_]"
 
 _DISK_FIELDS = ("block.rd.bytes", "block.wr.bytes")
 _NET_FIELDS = ("net.rx.bytes", "net.tx.bytes")

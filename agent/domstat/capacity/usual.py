@@ -7,10 +7,14 @@ the whole past stands for it; where less than that was seen at all, nothing is u
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import numpy.typing as npt
 
 from domstat.capacity.grid import HOUR_MS, FloatArray, Grid, known, quantile
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 HOURS = 24
 

@@ -16,10 +16,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from msgspec import Struct
 
 from domstat.capacity import grid
@@ -33,7 +32,10 @@ from domstat.capacity.usual import lasting, usual
 from domstat.history import Aggregate
 from domstat.model import Kind
 
-Flags: TypeAlias = npt.NDArray[np.bool_]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Flags: TypeAlias = "npt.NDArray[np.bool_]"
 
 _WAYS = ("rd", "wr")
 """What a disk is asked for: to read, to write."""

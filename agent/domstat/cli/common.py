@@ -57,12 +57,14 @@ UntilOption: TypeAlias = Annotated[str | None, typer.Option(help="Before when, i
 
 def moment(option: str, text: str | None, default_ms: int) -> int:
     """Read what was given to *option* as a time in milliseconds since 1970, or exit saying what is allowed."""
+    if text is None:
+        return default_ms
     from domstat.replay import moment_of
 
     try:
-        return default_ms if text is None else moment_of(text, time.time_ns() // 1_000_000)
+        return moment_of(text, time.time_ns() // 1_000_000)
     except ValueError as error:
-        fail(EXIT_USAGE, f'{option}: found "{printable(text or "")}", expected {error}')
+        fail(EXIT_USAGE, f'{option}: found "{printable(text)}", expected {error}')
 
 
 def on_stop_signals(stop: Callable[[], None]) -> None:

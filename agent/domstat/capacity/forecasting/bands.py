@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from domstat.capacity.forecasting.series import FloatArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 BANDS_MAX = 8
 """Bands of a horizon: enough for a last value to fade into a season, few enough for each to see many errors."""

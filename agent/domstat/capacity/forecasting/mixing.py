@@ -8,15 +8,17 @@ than a guess which of them is best, as the M competitions found and as Nutanix's
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from domstat.capacity.forecasting.bands import Bands
 from domstat.capacity.forecasting.parts import Parts
 from domstat.capacity.forecasting.robust import weighted_median
 from domstat.capacity.forecasting.series import FloatArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 POWER = 6.0
 """A candidate's weight falls with this power of its error: with twice the error of the best it counts for 1/64.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from domstat.capacity.forecasting.series import FloatArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MAD_TO_SIGMA = 1.4826
 """The median distance from the median times this is the standard deviation, where values are normally distributed."""

@@ -9,13 +9,16 @@ tried they go on to widen as they did, and by what the slope may be off.
 from __future__ import annotations
 
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from domstat.capacity.forecasting.bands import Bands
 from domstat.capacity.forecasting.robust import median, quantiles, rising
 from domstat.capacity.forecasting.series import FloatArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 FEW_ORIGINS = 2.0
 """All errors of one origin are alike in part. With n origins bounds are wider by that part times this over n."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from domstat.capacity.forecasting.bands import Bands, bands_of, shares_of
 from domstat.capacity.forecasting.mixing import Mixture, mixture_of, said_by, slopes_of, tried, weights_of
@@ -14,6 +13,9 @@ from domstat.capacity.forecasting.rhythm import Rhythm
 from domstat.capacity.forecasting.series import FloatArray
 from domstat.capacity.forecasting.shifts import lifts_of, shifts_of
 from domstat.capacity.forecasting.spread import spread_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 ORIGINS_MAX = 10
 """Earlier points from which the past is projected, to see how that went."""

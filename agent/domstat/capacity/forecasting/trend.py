@@ -8,12 +8,15 @@ best. Lags are whole weeks where blocks are days, so that weekends are no growth
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from domstat.capacity.forecasting.robust import MAD_TO_SIGMA, median
 from domstat.capacity.forecasting.series import FloatArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LAGS = 4
 """Lags looked at; more of them change the slope by less than it is known."""

@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from datetime import MAXYEAR, datetime, tzinfo
 from itertools import pairwise
-from statistics import median
 
 from msgspec import Struct
 
@@ -143,6 +142,8 @@ def _height_of(value: float, rows: int, scale: Scale) -> int:
 
 
 def _dots(line: Line, frame: Frame, rows: int, scale: Scale) -> set[tuple[int, int]]:
+    from statistics import median
+
     times = line.time_ms
     passed = [after - before for before, after in pairwise(times)]
     joined_ms = PAUSE * median(passed) if passed else 0

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from importlib.metadata import Distribution, EntryPoint
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import Struct
 
 from domstat.cli.common import EXIT_TROUBLE, EXIT_USAGE, fail
 from domstat.sink import BrokenSinkError, Sink, UnknownSinkError, find_all_sinks, is_shipped, load_sink
 from domstat.text import printable
 from domstat.uri import redacted
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution, EntryPoint
 
 LINE_MAX = 700
 """Characters of one line about a sink: what a stranger's module raised is in it."""
@@ -76,7 +78,7 @@ def _place(dist: Distribution) -> str:
 def _origin(text: str | None) -> str:
     """Read what an installer wrote down (direct_url.json, PEP 610); empty if it did not, or nothing that is one."""
     try:
-        said: Any = json.loads(text or "{}")
+        said: Any = msgspec.json.decode(text or "{}")
         is_editable = bool(said.get("dir_info", {}).get("editable"))
         return f"{said['url']}{' (editable)' if is_editable else ''}"
     except (ValueError, KeyError, AttributeError, TypeError):

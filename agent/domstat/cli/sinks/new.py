@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from string import Template
@@ -60,6 +59,8 @@ def new(
 
 def written(name: str) -> dict[str, str]:
     """Write the files of a distribution for the sink *name*, by their paths within its folder."""
+    from importlib.resources import files
+
     words = {
         "type": name,
         "package": f"domstat_{name}",

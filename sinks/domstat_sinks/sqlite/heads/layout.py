@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
-from hashlib import blake2b
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -86,6 +85,8 @@ def entry_of(record: Record) -> Entry:
 
 def digest(content: object) -> bytes:
     """Return a short digest of JSON-like *content*."""
+    from hashlib import blake2b  # loads OpenSSL, 4 ms that who only reads need not wait for
+
     return blake2b(msgspec.json.encode(content), digest_size=16).digest()
 
 
