@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from msgspec.structs import replace
 
 from capacity.made import DAY_MS, GIB, GIB_KIB, HOUR_MS, START_MS, Made
 from domstat.capacity.census import Chosen, take
@@ -45,6 +46,16 @@ def test_a_guest_that_runs_has_what_it_has_now() -> None:
     assert (guest.vcpus, guest.memory, guest.vcpus_maximum, guest.memory_maximum) == (4, 4 * GIB, 8, 8 * GIB)
     assert guest.disks == (Disk(uuid, "vda", 40 * GIB, 9 * GIB, 10 * GIB),)
     assert (guest.disk_capacity, guest.disk_held) == (40 * GIB, 9 * GIB)
+
+
+def test_who_does_not_ask_for_disks_is_told_of_none_and_of_all_else() -> None:
+    history = made()
+    history.guest("web-1", {**RUNS, "block.capacity[vda]": 40 * GIB, "block.allocation[vda]": 9 * GIB})
+    history.off("db-old", OFF)
+    every, none = taken(history), taken(history, Chosen(disks=False))
+    assert all(guest.disks for guest in every.guests)
+    assert none.guests == tuple(replace(guest, disks=()) for guest in every.guests)
+    assert (none.hosts, none.pools) == (every.hosts, every.pools)
 
 
 def test_a_guest_that_is_off_has_what_it_would_have_and_the_disks_it_holds() -> None:

@@ -14,7 +14,12 @@ import pytest
 from cli.test_capacity import HOSTILE, START_MS, lines_of, until
 from cli.test_cli import EXIT_TROUBLE, EXIT_USAGE, domstat
 from cli.test_history import write
+from domstat.capacity.gather import Figures, Selection
+from domstat.cli.capacity import QUESTIONS as QUESTIONS_ASKED
+from domstat.cli.capacity import WITHOUT_DISKS
+from domstat.cli.capacity.asking import Asked
 from domstat.model import Batch, Record, Stamp, Value
+from domstat_sinks.sqlite.sink import SqliteSettings, SqliteSink
 from records import GIB_IN_KIB, guest_record, host_record, sleeper_record
 
 STEP_MS = 300_000
@@ -99,9 +104,14 @@ def kept(folder: Path, *batches: Batch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
-    config = kept(tmp_path_factory.mktemp("guests"), *ticks(DAYS * PER_DAY))
-    return lambda *arguments: domstat("capacity", *arguments, "--until", until(24 * DAYS), "--config", str(config))
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keep four days of ticks in a history."""
+    return kept(tmp_path_factory.mktemp("guests"), *ticks(DAYS * PER_DAY))
+
+
+@pytest.fixture
+def ask(filled: Path) -> Ask:
+    return lambda *arguments: domstat("capacity", *arguments, "--until", until(24 * DAYS), "--config", str(filled))
 
 
 def test_the_idle_guest_and_the_one_that_is_off_can_be_reclaimed(ask: Ask) -> None:
@@ -162,6 +172,24 @@ def test_every_question_has_an_answer_in_every_form(
     if form == "json":
         for line in done.stdout.splitlines():
             json.loads(line, parse_constant=pytest.fail)
+
+
+OPTIONS: dict[str, dict[str, str]] = {"top": {"by": "cpu.cores"}, "forecast": {"field": "cpu.cores"}}
+
+
+@pytest.mark.parametrize("name", sorted(question.__name__ for question in WITHOUT_DISKS))
+def test_a_question_that_does_not_look_at_disks_answers_as_if_it_did(filled: Path, name: str) -> None:
+    (question,) = (question for question in QUESTIONS_ASKED if question.__name__ == name)
+    with SqliteSink.history(SqliteSettings(), filled.parent) as history:
+        every, none = (
+            Figures(history, START_MS + 24 * DAYS * 3_600_000, selection=Selection(disks=disks))
+            for disks in (True, False)
+        )
+        assert any(guest.disks for guest in every.fleet.guests)
+        assert not any(guest.disks for guest in none.fleet.guests)
+        answers = [question(Asked(figures), **OPTIONS.get(name, {})) for figures in (every, none)]
+    assert answers[0].lines
+    assert answers[0] == answers[1]
 
 
 @pytest.mark.parametrize("steps", [1, 12 * 30])

@@ -19,9 +19,11 @@ from domstat_sinks.sqlite import connect, schema
 from domstat_sinks.sqlite.answers import streams
 from domstat_sinks.sqlite.answers.export import Exporter
 from domstat_sinks.sqlite.answers.query import Query
+from domstat_sinks.sqlite.answers.reading import Reading
 from domstat_sinks.sqlite.answers.sealed_slabs import SealedSlab
 from domstat_sinks.sqlite.answers.sketched import OF_RATES, OF_VALUES
 from domstat_sinks.sqlite.answers.slabs import Owner, Stat
+from domstat_sinks.sqlite.answers.source import Seen
 from domstat_sinks.sqlite.heads.row import DamagedError
 from domstat_sinks.sqlite.keeping import merging, upkeep
 from domstat_sinks.sqlite.keeping.sealing import retire
@@ -376,3 +378,25 @@ def test_what_buckets_say_of_whole_records_is_unpacked_once_for_all_fields(
     assert len(found) == len(fields) * len(UUIDS)
     assert read
     assert {times for (_, name), times in read.items() if name.startswith("rollup.")} == {1}
+
+
+def test_where_hosts_alone_are_meant_no_guest_is_looked_for(
+    asked: Query, without_oldest_ticks: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_for: set[str | None] = set()
+    sightings = Reading._sightings
+
+    def noted(*given: Any) -> Iterator[Seen]:
+        for seen in sightings(*given):
+            looked_for.add(seen.who.uuid)
+            yield seen
+
+    monkeypatch.setattr(Reading, "_sightings", noted)
+    for history in (asked, without_oldest_ticks):
+        for fields in (("host.*",), ("*",)):
+            found = list(history.read(Select(kinds=(Kind.HOST,), fields=fields, step_ms=HOUR_MS)))
+            assert {one.subject.kind for one in found} == {Kind.HOST}
+    assert looked_for == {None}
+    both = asked.read(Select(kinds=(Kind.HOST, Kind.GUEST), step_ms=HOUR_MS))
+    assert {one.subject.kind for one in both} == {Kind.HOST, Kind.GUEST}
+    assert looked_for == {None, *UUIDS}

@@ -38,7 +38,7 @@ _HOST_FIELDS = ("host.cpus", "host.memory.total")
 _POOL_FIELDS = ("pool.capacity", "pool.allocation", "pool.age")
 _GUEST_FIELDS = ("state.state", "vcpu.current", "vcpu.maximum", "balloon.current", "balloon.maximum")
 _DISK_FIELDS = ("block.capacity", "block.allocation", "block.physical", "volume.capacity", "volume.allocation")
-_FIELDS = (*_HOST_FIELDS, *_POOL_FIELDS, *_GUEST_FIELDS, *_DISK_FIELDS)
+_FIELDS = (*_HOST_FIELDS, *_POOL_FIELDS, *_GUEST_FIELDS)
 
 _OF_THE_AGENT = {"delivery", "capacity", "events"}
 """Streams that go on while nothing is seen of a host: what its agent says of itself, and hears."""
@@ -64,10 +64,14 @@ _Found: TypeAlias = dict[tuple[Kind, str], dict[Stream, _Newest]]
 
 
 class Chosen(Struct, frozen=True):
-    """Whose fleet: patterns over names of hosts, and over names and UUIDs of guests; none are all."""
+    """Whose fleet: patterns over names of hosts, and over names and UUIDs of guests; none are all.
+
+    Without *disks* no guest has any.
+    """
 
     hosts: tuple[str, ...] = ()
     guests: tuple[str, ...] = ()
+    disks: bool = True
 
     def has_host(self, name: str) -> bool:
         """Whether a host is meant."""
@@ -91,8 +95,9 @@ def take(history: History, now_ms: int, stale_ms: float, chosen: Chosen, on_dama
     if not hosts:
         return Fleet(now_ms, now_ms)
     found: _Found = {}
+    fields = (*_FIELDS, *_DISK_FIELDS) if chosen.disks else _FIELDS
     for span, names in _spans(hosts, now_ms, chosen):
-        _note(found, history.read(_select(span, names, _FIELDS, HOUR_MS), on_damaged))
+        _note(found, history.read(_select(span, names, fields, HOUR_MS), on_damaged))
     seen = {guest.uuid: guest for guest in history.guests(Span(0, now_ms), on_damaged)}
     _refine(found, history, now_ms, on_damaged)
     told = {host for streams in found.values() for host, _ in streams} | {

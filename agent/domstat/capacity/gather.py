@@ -36,11 +36,15 @@ TOLERANCE = 0.01
 
 
 class Selection(Struct, frozen=True):
-    """Whose figures, by patterns (none are all), and from when on; None leaves that to the settings."""
+    """Whose figures, by patterns (none are all), and from when on; None leaves that to the settings.
+
+    Without *disks* the guests of the fleet have none: who does not ask for sizes of disks need not wait for them.
+    """
 
     hosts: tuple[str, ...] = ()
     guests: tuple[str, ...] = ()
     since_ms: int | None = None
+    disks: bool = True
 
 
 class Key(Struct, frozen=True, order=True):
@@ -77,7 +81,7 @@ class Figures:
     @cached_property
     def fleet(self) -> Fleet:
         """Who is there. Raises HistoryError."""
-        chosen = census.Chosen(self.selection.hosts, self.selection.guests)
+        chosen = census.Chosen(self.selection.hosts, self.selection.guests, self.selection.disks)
         return census.take(self._history, self.now_ms, self.settings.stale * 1000, chosen, self._on_damaged)
 
     def of_all_guests(self) -> Figures:

@@ -32,7 +32,10 @@ QUESTIONS: tuple[Question, ...] = (
     report.report,
 )
 
+WITHOUT_DISKS: frozenset[Question] = frozenset({rightsize.rightsize, contention.contention, top.top, forecast.forecast})
+"""The questions to which it does not matter how large the guests' disks are."""
+
 app = typer.Typer(help="What is full when, what still fits, what is idle.", no_args_is_help=True)
 for question in QUESTIONS:
-    app.command(question.__name__)(command(question))
+    app.command(question.__name__)(command(question, disks=question not in WITHOUT_DISKS))
 app.command(scheduled.scheduled.__name__, hidden=True)(scheduled.scheduled)

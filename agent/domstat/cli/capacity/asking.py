@@ -86,12 +86,15 @@ class Asked:
         fail(EXIT_USAGE, f'{option}: found "{printable(found)}", expected {expected}')
 
 
-def command(question: Question) -> Callable[..., None]:
-    """Make a command of a question: its own options, and after them those that all questions have."""
+def command(question: Question, *, disks: bool = True) -> Callable[..., None]:
+    """Make a command of a question: its own options, and after them those that all questions have.
+
+    *disks*: whether it asks how large the guests' disks are.
+    """
 
     def asked(**given: Any) -> None:
         common = _Common(**{name: given.pop(name) for name in _COMMON})
-        _answer(question, common, given)
+        _answer(question, common, given, disks=disks)
 
     own = inspect.signature(question, eval_str=True)
     parameters = [parameter for name, parameter in own.parameters.items() if name != "asked"]
@@ -135,7 +138,7 @@ class _Common(Struct, frozen=True):
     sink: str | None
 
 
-def _answer(question: Question, common: _Common, own: dict[str, Any]) -> None:
+def _answer(question: Question, common: _Common, own: dict[str, Any], *, disks: bool) -> None:
     settings = _settings(load_config(common.config).capacity, common.set or ())
     now_ms = moment("--until", common.until, time.time_ns() // 1_000_000)
     since_ms = None if common.since is None else moment("--since", common.since, 0)
@@ -144,7 +147,7 @@ def _answer(question: Question, common: _Common, own: dict[str, Any]) -> None:
     shown = chosen_format(common.format)
     damages = Damages()
     with opened(common.config, common.sink, abreast) as history:
-        selection = (tuple(common.host or ()), tuple(common.guest or ()), since_ms)
+        selection = (tuple(common.host or ()), tuple(common.guest or ()), since_ms, disks)
         figures = _figures(history, now_ms, settings, selection, damages)
         if not figures.fleet.hosts:
             fail(EXIT_TROUBLE, f'the history has {_nothing(common)}; "domstat history list" says what there is')
@@ -158,7 +161,7 @@ def _figures(
     history: History,
     now_ms: int,
     settings: Capacity,
-    selection: tuple[tuple[str, ...], tuple[str, ...], int | None],
+    selection: tuple[tuple[str, ...], tuple[str, ...], int | None, bool],
     damages: Damages,
 ) -> Figures:
     from domstat.capacity.gather import Figures, Selection

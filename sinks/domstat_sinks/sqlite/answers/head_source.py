@@ -59,7 +59,7 @@ class HeadSource:
         return found
 
     def seen(
-        self, stream: int, span: Span, _: OnDamaged | None, uuids: Collection[str] | None = None
+        self, stream: int, span: Span, _: OnDamaged | None, uuids: Collection[str | None] | None = None
     ) -> Iterator[Seen]:
         """Give all that was seen of a stream in a span, by layout."""
         for number, *seen in self._layouts(stream, span):

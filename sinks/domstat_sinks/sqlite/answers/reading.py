@@ -27,6 +27,9 @@ from domstat_sinks.sqlite.answers.streams import Stream, Streams
 from domstat_sinks.sqlite.answers.ticks import Joiner
 from domstat_sinks.sqlite.answers.tier_source import TierSource
 
+NOT_GUESTS: frozenset[str | None] = frozenset({None})
+"""The uuids of what is no guest: host, pools, the agent."""
+
 SAMPLES_AT_ONCE = 2_000_000
 """Samples read in one transaction, about 50 B each, unless a single series has more."""
 
@@ -148,7 +151,11 @@ class Reading:
             stored = self._streams.stored(stream)
             for use in own[number].used():
                 pieces[number, use] = asked.pieces_of(select, use, stored)
-        called = self._called(pieces, Globs(select.guests), told) if select.guests else None
+        called: Collection[str | None] | None = None
+        if select.guests:
+            called = self._called(pieces, Globs(select.guests), told)
+        elif select.kinds and Kind.GUEST not in select.kinds:
+            called = NOT_GUESTS
         sightings = list(self._sightings(pieces, told, called))
         uuids = asked.uuids(sightings, select.guests) if select.guests else None
         newest = {seen.who: seen for seen in sightings}
@@ -180,9 +187,9 @@ class Reading:
         self,
         pieces: Mapping[tuple[int, Use], Sequence[Piece]],
         told: OnDamaged | None,
-        uuids: Collection[str] | None = None,
+        uuids: Collection[str | None] | None = None,
     ) -> Iterator[Seen]:
-        """Give all that was seen, in each piece once, oldest first; only guests of these *uuids*, if there are some."""
+        """Give all that was seen, in each piece once, oldest first; only those of these *uuids*, if there are some."""
         every = {(number, piece) for (number, _), of_stream in pieces.items() for piece in of_stream}
         for number, piece in sorted(every, key=lambda item: (item[1].span.until_ms, item[1].stock.name == RAW)):
             if piece.stock.name == RAW:

@@ -70,7 +70,7 @@ class SealedSource:
         return found
 
     def seen(
-        self, stream: int, span: Span, on_damaged: OnDamaged | None, uuids: Collection[str] | None = None
+        self, stream: int, span: Span, on_damaged: OnDamaged | None, uuids: Collection[str | None] | None = None
     ) -> Iterator[Seen]:
         """Give all that was seen of a stream in a span, by segment. Raises DamagedError."""
         for row in self._rows(stream, span):

@@ -81,11 +81,11 @@ class Source(Protocol):
         """
 
     def seen(
-        self, stream: int, span: Span, on_damaged: OnDamaged | None, uuids: Collection[str] | None = None
+        self, stream: int, span: Span, on_damaged: OnDamaged | None, uuids: Collection[str | None] | None = None
     ) -> Iterator[Seen]:
         """Give all that was seen of a stream in a span, a subject as often as suits the source, the newest last.
 
-        Only guests of these *uuids*, if there are some. Raises DamagedError.
+        Only those of these *uuids*, if there are some; None is what has none. Raises DamagedError.
         """
 
     def found(self, stream: int, span: Span, choice: Choice, on_damaged: OnDamaged | None) -> Iterator[tuple[Key, int]]:

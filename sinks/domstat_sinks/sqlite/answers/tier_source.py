@@ -28,7 +28,7 @@ class TierSource:
         self._sources = sources
 
     def seen(
-        self, stream: int, piece: Piece, on_damaged: OnDamaged | None, uuids: Collection[str] | None = None
+        self, stream: int, piece: Piece, on_damaged: OnDamaged | None, uuids: Collection[str | None] | None = None
     ) -> Iterator[Seen]:
         """Give all that was seen of a *stream*, in a piece of one of its tiers. Raises DamagedError."""
         for source in self._sources:

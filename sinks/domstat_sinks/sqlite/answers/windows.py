@@ -81,8 +81,8 @@ class Roster:
                     found.setdefault(directory.names[name] or "", set()).add(uuid)
         return found
 
-    def are_of(self, uuids: Collection[str]) -> Flags:
-        """Tell, by member, whether it is one of these guests."""
+    def are_of(self, uuids: Collection[str | None]) -> Flags:
+        """Tell, by member, whether it is one of these, None being what is no guest."""
         return np.array([member.uuid in uuids for member in self.directory.members], dtype=np.bool_)
 
     def same(self, at: Integers) -> Integers:
@@ -224,10 +224,10 @@ class Window:
         columns = (directory.ids, directory.time_ms, self.roster.boot, directory.boot_ns, directory.call_ns)
         return Ticks(*(column[chosen] for column in columns), inside=self.inside[chosen])
 
-    def seen(self, uuids: Collection[str] | None = None) -> Iterator[Seen]:
+    def seen(self, uuids: Collection[str | None] | None = None) -> Iterator[Seen]:
         """Give all members that are in ticks of the span, under each of their names, the newest last.
 
-        Only guests of these *uuids*, if there are some.
+        Only those of these *uuids*, if there are some; None is what has none.
         """
         if uuids is not None:
             return iter(self._seen(uuids))
@@ -235,7 +235,7 @@ class Window:
             self._all_seen = self._seen(None)
         return iter(self._all_seen)
 
-    def _seen(self, uuids: Collection[str] | None) -> list[Seen]:
+    def _seen(self, uuids: Collection[str | None] | None) -> list[Seen]:
         directory, roster = self.directory, self.roster
         present = np.flatnonzero(self.inside)
         layout_of, times_ms = directory.layout_of[present], directory.time_ms[present]
