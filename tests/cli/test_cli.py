@@ -16,9 +16,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import typer
 
 from cli.forked import forker
 from domstat import __version__
+from domstat.cli import app, narrowed
 
 EXIT_TROUBLE, EXIT_USAGE = 1, 2
 PATIENCE_S = 90.0
@@ -71,6 +73,33 @@ def log_of(agent: subprocess.Popen[str]) -> Iterator[str]:
 def test_it_says_which_version_it_is() -> None:
     done = domstat("--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"domstat {__version__}\n", "")
+
+
+def commands(group: typer.Typer) -> list[tuple[str, ...]]:
+    """Return all commands of a group, by the words that name them."""
+    found: list[tuple[str, ...]] = [(str(one.name),) for one in group.registered_commands]
+    for one in group.registered_groups:
+        found += [(str(one.name), *words) for words in commands(one.typer_instance)] if one.typer_instance else []
+    return found
+
+
+def test_only_the_command_that_is_named_is_made_and_it_is_the_same_one() -> None:
+    every = commands(app)
+    assert len(every) > 30
+    for words in every:
+        assert commands(narrowed(app, [*words, "--sink", "x"])) == [words]
+    assert commands(app) == every, "the others are still there for the next"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--version",), ("capacty",), ("-h", "run")])
+def test_where_no_command_is_named_all_are_there(arguments: tuple[str, ...]) -> None:
+    assert narrowed(app, arguments) is app
+
+
+@pytest.mark.parametrize("then", [(), ("sumary",), ("--help",)])
+def test_where_only_its_group_is_named_all_of_the_group_are_there(then: tuple[str, ...]) -> None:
+    of_group = [words for words in commands(app) if words[0] == "capacity"]
+    assert commands(narrowed(app, ["capacity", *then])) == of_group
 
 
 def test_check_says_what_would_run(config: Callable[[str], str], tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ from domstat.cli.history.asking import (
     FormatOption,
     SinkOption,
     chosen_format,
-    opened,
+    opened_of,
     show,
     write_json,
 )
@@ -139,14 +139,15 @@ class _Common(Struct, frozen=True):
 
 
 def _answer(question: Question, common: _Common, own: dict[str, Any], *, disks: bool) -> None:
-    settings = _settings(load_config(common.config).capacity, common.set or ())
+    loaded = load_config(common.config)
+    settings = _settings(loaded.capacity, common.set or ())
     now_ms = moment("--until", common.until, time.time_ns() // 1_000_000)
     since_ms = None if common.since is None else moment("--since", common.since, 0)
     if since_ms is not None and since_ms >= now_ms:
         fail(EXIT_USAGE, f'--since: found "{printable(common.since or "")}", expected a time before --until')
     shown = chosen_format(common.format)
     damages = Damages()
-    with opened(common.config, common.sink, abreast) as history:
+    with opened_of(loaded, common.sink, abreast) as history:
         selection = (tuple(common.host or ()), tuple(common.guest or ()), since_ms, disks)
         figures = _figures(history, now_ms, settings, selection, damages)
         if not figures.fleet.hosts:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from domstat.cli.common import EXIT_TROUBLE, EXIT_USAGE, fail, load_config, say
-from domstat.config import SinkConfig
+from domstat.config import Config, SinkConfig
 from domstat.history import Answer, HasHistory, History, HistoryError
 from domstat.text import harmless, is_terminal, printable
 
@@ -57,12 +57,16 @@ Opening: TypeAlias = Callable[[], AbstractContextManager[History]]
 """Opens a history; as often as it is called, and in any process."""
 
 
+def opened(config: Path | None, sink: str | None) -> AbstractContextManager[History]:
+    """Open the history that is meant; what goes wrong with it is said, and ends the command."""
+    return opened_of(load_config(config), sink)
+
+
 @contextmanager
-def opened(
-    config: Path | None, sink: str | None, way: Callable[[Opening], AbstractContextManager[History]] | None = None
+def opened_of(
+    loaded: Config, sink: str | None, way: Callable[[Opening], AbstractContextManager[History]] | None = None
 ) -> Iterator[History]:
-    """Open the history that is meant, perhaps in some *way*; what goes wrong with it is said, and ends the command."""
-    loaded = load_config(config)
+    """Open a history of a configuration, perhaps in some *way*, as :func:`opened` does."""
     chosen = chosen_sink(loaded.sinks, sink)
     opener: Any = chosen.sink
     opening: Opening = partial(opener.history, chosen.settings, loaded.state_dir)
