@@ -308,13 +308,12 @@ class Rolling:
         """Make the open buckets again of the segments that their ticks are in, if there are any."""
         if not hour_from:
             return
-        segments = Segments(self._roller.connection)
         found = self._roller.connection.execute(
             "SELECT id FROM segment WHERE stream = ? AND last_id >= ? ORDER BY first_id", (self._stream, hour_from)
         ).fetchall()
         for number, (segment,) in enumerate(found):
             try:
-                values = Sealed(segments, segment)
+                values = Sealed(Segments(self._roller.connection), segment)  # nothing is kept of the one before
                 self._known.number_boots(values.directory)
                 if number == 0:
                     yield from self._follow_up_to(values, hour_from)
