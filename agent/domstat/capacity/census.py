@@ -237,7 +237,8 @@ def _guest(known: Known, streams: dict[Stream, _Newest], hosts: dict[str, Host])
 
 def _disks(uuid: str, values: dict[tuple[str, str], float], group: str) -> Iterator[Disk]:
     """Give the disks, not the layers below them."""
-    devices = {device for field, device in values if field.startswith(f"{group}.") and "#" not in device}
+    prefix = f"{group}."
+    devices = {device for field, device in values if field.startswith(prefix) and "#" not in device}
     for device in sorted(devices):
         capacity, allocation, physical = (
             values.get((f"{group}.{of}", device)) for of in ("capacity", "allocation", "physical")
