@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import weakref
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 from domstat.model import Stamp
 from domstat_sinks.sqlite import writer
 from domstat_sinks.sqlite.keeping import merging, sealing, upkeep
+from domstat_sinks.sqlite.packed.segments import Segments
 from domstat_sinks.sqlite.rollups import roller
 from domstat_sinks.sqlite.rollups.rollup import HOUR_MS
 from domstat_sinks.sqlite.writer import Writer
@@ -158,6 +160,29 @@ def test_a_writer_that_died_counts_nothing_twice_and_misses_nothing(
     assert_same(stored(path, 1), expected(ticks, 1))
     assert_same(stored(path, 2), expected(ticks, 2), with_last=is_in_order(ticks))
     to.close()
+
+
+def test_of_the_segments_that_an_open_hour_is_made_again_of_one_is_held_beside_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, ticks = tmp_path / "history.db", some_history(3, length=46, step_ms=40_000)
+    write(Writer(path), ticks).close()
+    held: list[weakref.ref[Segments]] = []
+    at_most = 0
+
+    class Noted(Segments):
+        def __init__(self, connection: sqlite3.Connection) -> None:
+            nonlocal at_most
+            super().__init__(connection)
+            held.append(weakref.ref(self))
+            at_most = max(at_most, sum(each() is not None for each in held))
+
+    monkeypatch.setattr(roller, "Segments", Noted)
+    to = Writer(path)
+    finish(to, ticks)
+    to.close()
+    assert len(held) > 2
+    assert at_most == 2
 
 
 def test_a_writer_that_died_over_and_over_counts_right(tmp_path: Path) -> None:
