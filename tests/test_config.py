@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
 from domstat import config as config_module
-from domstat import sink as sink_module
 from domstat.catalog import GROUPS
 from domstat.config import ConfigError, Group, find_file, host_name, load, parse
 from domstat.settings import Duration
@@ -86,7 +85,8 @@ def sinks(monkeypatch: pytest.MonkeyPatch) -> None:
         EntryPoint("plain", "sinks_for_config:PlainSink", "domstat.sinks"),
         EntryPoint("broken", "no_such_module_anywhere:Sink", "domstat.sinks"),
     ]
-    monkeypatch.setattr(sink_module, "entry_points", lambda group: points)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points)
+    monkeypatch.setattr("domstat.sink.SHIPPED", {})
 
 
 def wrong(text: str) -> list[str]:

@@ -54,7 +54,7 @@ def test_the_configuration_shown_is_right_where_the_sink_is_installed(monkeypatc
     setattr(installed, attribute, ShelfSink)
     monkeypatch.setitem(sys.modules, module, installed)
     point = EntryPoint(name, f"{module}:{attribute}", sink.ENTRY_POINT_GROUP)
-    monkeypatch.setattr(sink, "entry_points", lambda group: [point])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [point])
     (table,) = blocks("toml")
     (configured,) = config.parse(table).sinks
     assert configured.sink is ShelfSink
