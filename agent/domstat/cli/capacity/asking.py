@@ -47,7 +47,6 @@ from domstat.cli.history.asking import (
     write_json,
 )
 from domstat.cli.history.selection import GuestOption, HostOption
-from domstat.history import History
 from domstat.settings import SettingsError, decode
 from domstat.text import printable
 
@@ -146,28 +145,18 @@ def _answer(question: Question, common: _Common, own: dict[str, Any], *, disks: 
     if since_ms is not None and since_ms >= now_ms:
         fail(EXIT_USAGE, f'--since: found "{printable(common.since or "")}", expected a time before --until')
     shown = chosen_format(common.format)
+    from domstat.capacity.gather import Figures, Selection
+
     damages = Damages()
     with opened_of(loaded, common.sink, abreast) as history:
-        selection = (tuple(common.host or ()), tuple(common.guest or ()), since_ms, disks)
-        figures = _figures(history, now_ms, settings, selection, damages)
+        selection = Selection(tuple(common.host or ()), tuple(common.guest or ()), since_ms, disks)
+        figures = Figures(history, now_ms, settings, selection, damages.note)
         if not figures.fleet.hosts:
             fail(EXIT_TROUBLE, f'the history has {_nothing(common)}; "domstat history list" says what there is')
         view = question(Asked(figures), **own)
     _show(view, shown, explain=common.explain)
     if damages.count:
         raise typer.Exit(EXIT_TROUBLE)
-
-
-def _figures(
-    history: History,
-    now_ms: int,
-    settings: Capacity,
-    selection: tuple[tuple[str, ...], tuple[str, ...], int | None, bool],
-    damages: Damages,
-) -> Figures:
-    from domstat.capacity.gather import Figures, Selection
-
-    return Figures(history, now_ms, settings, Selection(*selection), damages.note)
 
 
 def _nothing(common: _Common) -> str:

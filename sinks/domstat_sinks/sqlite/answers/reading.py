@@ -151,12 +151,12 @@ class Reading:
             stored = self._streams.stored(stream)
             for use in own[number].used():
                 pieces[number, use] = asked.pieces_of(select, use, stored)
-        called: Collection[str | None] | None = None
+        whose: Collection[str | None] | None = None
         if select.guests:
-            called = self._called(pieces, Globs(select.guests), told)
+            whose = self._called(pieces, Globs(select.guests), told)
         elif select.kinds and Kind.GUEST not in select.kinds:
-            called = NOT_GUESTS
-        sightings = list(self._sightings(pieces, told, called))
+            whose = NOT_GUESTS
+        sightings = list(self._sightings(pieces, told, whose))
         uuids = asked.uuids(sightings, select.guests) if select.guests else None
         newest = {seen.who: seen for seen in sightings}
         counts: dict[Key, int] = {}
