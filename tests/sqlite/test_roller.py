@@ -6,6 +6,7 @@ import random
 import sqlite3
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -166,7 +167,7 @@ def test_of_the_segments_that_an_open_hour_is_made_again_of_one_is_held_beside_t
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, ticks = tmp_path / "history.db", some_history(3, length=46, step_ms=40_000)
-    write(Writer(path), ticks).close()
+    write(Writer(path), ticks)  # and is never heard of again
     held: list[weakref.ref[Segments]] = []
     at_most = 0
 
@@ -183,6 +184,94 @@ def test_of_the_segments_that_an_open_hour_is_made_again_of_one_is_held_beside_t
     to.close()
     assert len(held) > 2
     assert at_most == 2
+
+
+def died_or_closed(to: Writer, *, closed: bool) -> None:
+    if closed:
+        to.close()
+
+
+@pytest.mark.parametrize("step_s", [0.0, 60.0])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_writer_that_was_closed_goes_on_where_it_was_and_reads_no_tick_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, step_s: float
+) -> None:
+    monkeypatch.setattr(upkeep, "STEP_S", step_s)
+    monkeypatch.setattr(roller.Rolling, "_restore_from", never)
+    path, ticks = tmp_path / "history.db", some_history(seed, length=60, step_ms=100_000)
+    chance = random.Random(seed)
+    at = 0
+    while at < len(ticks):
+        upto = at + chance.randrange(1, 3 * SLICE)
+        write(Writer(path), ticks[at:upto]).close()  # in the midst of a slice where steps are short
+        at = upto
+    to = Writer(path)
+    finish(to, ticks)
+    for tier in TIERS:
+        assert_same(stored(path, tier), expected(ticks, tier), with_last=is_in_order(ticks))
+    to.close()
+
+
+def never(*_given: object) -> None:
+    raise AssertionError("the open hour was made again")
+
+
+def test_writers_that_died_or_were_closed_in_turn_count_right(tmp_path: Path) -> None:
+    path, ticks = tmp_path / "history.db", some_history(9, length=120, step_ms=100_000)
+    chance = random.Random(9)
+    at = 0
+    while at < len(ticks):
+        upto = at + chance.randrange(1, 2 * SLICE)
+        to = write(Writer(path), ticks[at:upto])
+        died_or_closed(to, closed=chance.random() < 0.5)
+        at = upto
+    to = Writer(path)
+    finish(to, ticks)
+    for tier in TIERS:
+        assert_same(stored(path, tier), expected(ticks, tier), with_last=is_in_order(ticks))
+    to.close()
+
+
+@pytest.mark.parametrize("change", ["blob = zeroblob(9)", "sealed = sealed - 1", "blob = substr(blob, 2)"])
+def test_what_was_stored_and_is_damaged_or_of_another_tick_is_made_again(tmp_path: Path, change: str) -> None:
+    path, ticks = tmp_path / "history.db", some_history(4, length=60, step_ms=100_000)
+    write(Writer(path), ticks[:33]).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        assert connection.execute(f"UPDATE unfinished SET {change}").rowcount > 0
+    to = write(Writer(path), ticks[33:])
+    finish(to, ticks)
+    for tier in TIERS:
+        assert_same(stored(path, tier), expected(ticks, tier), with_last=is_in_order(ticks))
+    to.close()
+
+
+def test_what_cannot_be_stored_at_the_end_keeps_no_file_from_being_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, ticks = tmp_path / "history.db", some_history(4, length=60, step_ms=100_000)
+    to = write(Writer(path), ticks[:33])
+    monkeypatch.setattr(roller, "encode_held", never)
+    to.close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM unfinished").fetchone() == (0,)
+    assert not path.with_name("history.db-wal").exists() or not path.with_name("history.db-wal").stat().st_size
+    to = write(Writer(path), ticks[33:])
+    finish(to, ticks)
+    for tier in TIERS:
+        assert_same(stored(path, tier), expected(ticks, tier), with_last=is_in_order(ticks))
+    to.close()
+
+
+def test_a_file_of_before_there_was_a_place_for_it_gets_one(tmp_path: Path) -> None:
+    path, ticks = tmp_path / "history.db", some_history(4, length=60, step_ms=100_000)
+    write(Writer(path), ticks[:33]).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("DROP TABLE unfinished")
+    to = write(Writer(path), ticks[33:])
+    finish(to, ticks)
+    for tier in TIERS:
+        assert_same(stored(path, tier), expected(ticks, tier), with_last=is_in_order(ticks))
+    to.close()
 
 
 def test_a_writer_that_died_over_and_over_counts_right(tmp_path: Path) -> None:

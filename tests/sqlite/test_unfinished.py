@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from domstat.model import Record
+from domstat_sinks.sqlite.rollups import sketchblob, unfinishedblob
 from domstat_sinks.sqlite.rollups.keyfields import find_keyed
 from domstat_sinks.sqlite.rollups.lastknown import LastKnown
 from domstat_sinks.sqlite.rollups.rolling import roll
@@ -156,3 +158,39 @@ def test_what_was_merged_as_it_came_holds_no_guest_of_the_bucket_before() -> Non
     finished = in_slices(changing, len(changing), unfinished := Unfinished())
     assert gone in {entry.uuid for rollup in finished[0].minutes for entry in rollup.scope.entries}
     assert gone not in {entry.uuid for rollup in unfinished._minutes for entry in rollup.scope.entries}
+
+
+@pytest.mark.parametrize("taken_after", [0, 1, 17, 50])
+def test_what_was_open_at_one_moment_goes_on_as_that_and_is_not_changed_by_what_came_later(taken_after: int) -> None:
+    ticks, rows, known = history(3, length=80, step_ms=100_000), Rows(), LastKnown()
+    first, other = Unfinished(), Unfinished()
+
+    def add(to: list[Unfinished], part: list[Tick], start: int) -> list[Finished]:
+        for run in rows.runs(part):
+            rolled_up = roll(run, known.before(run), find_keyed(run.plan))
+            known.after(run)
+            for one in to:
+                one.add(rolled_up)
+        ids, times_ms = np.arange(start, start + len(part)) + 1, np.array([tick.stamp.time_ms for tick in part])
+        return [one.finish(ids, times_ms) for one in to]
+
+    if taken_after:
+        add([first], ticks[:taken_after], 0)
+    held = first.held()
+    before = unfinishedblob.encode(held)
+    other = Unfinished.of(held)
+    for at in range(taken_after, len(ticks), 7):
+        mine, its = add([first, other], ticks[at : at + 7], at)
+        assert told(mine) == told(its)
+    assert unfinishedblob.encode(held) == before
+    assert unfinishedblob.encode(first.held()) == unfinishedblob.encode(other.held())
+
+
+def told(finished: Finished) -> list[object]:
+    """Say what is in buckets, so that it compares."""
+    rollups = [[by_key(rollup) for rollup in of] for of in (finished.minutes, finished.hours)]
+    sketches = {
+        start_ms: [(one.entries, {name: sketchblob.encode(its) for name, its in one.by_field.items()}) for one in of]
+        for start_ms, of in finished.sketches.items()
+    }
+    return [*rollups, sketches]

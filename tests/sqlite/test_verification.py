@@ -165,6 +165,21 @@ def test_a_flipped_byte_of_a_sketch_is_named_and_the_rest_is_counted(rolled: His
     assert (after.ticks, after.samples, after.rows) == (before.ticks, before.samples, before.rows - 1)
 
 
+def test_a_flipped_byte_of_what_was_open_at_the_end_is_named_and_the_rest_is_counted(rolled: History) -> None:
+    found: list[str] = []
+    before = verify(rolled.reader(), found.append)
+    ((stream,),) = rolled.ask("SELECT stream FROM unfinished")
+    change(rolled, "UPDATE unfinished SET blob = CAST(substr(blob, 1, length(blob) - 2) || x'0000' AS BLOB)")
+    after = verify(rolled.reader(), found.append)
+    assert found == [f"row {stream} of unfinished, the open hour of stream {stream}, is damaged: its checksum is wrong"]
+    assert after.rows == before.rows - 1
+
+
+def test_a_file_of_before_what_was_open_was_stored_is_as_sound(rolled: History) -> None:
+    change(rolled, "DROP TABLE unfinished")
+    assert damages(rolled) == []
+
+
 @pytest.mark.parametrize("tier", [1, 2])
 def test_a_flipped_byte_of_a_bucket_is_named_sealed_or_not(rolled: History, tier: int) -> None:
     ((stream,),) = rolled.ask("SELECT id FROM stream WHERE tier = ?", tier)

@@ -32,7 +32,8 @@ so that a batch that comes again replaces itself; every commit is durable (WAL, 
 *Tiers.* What the ticks of five minutes and of an hour come to are ticks of streams of their own, whose *tier* is 1 and
 2, and which are sealed and merged in the same way; a bucket's ``time_ms`` is when it begins, its ``boot_ns`` the number
 of the last tick in it, and its fields are those of :mod:`.rollups.rollrecord`. Ticks that come for a bucket later make
-a further row, a millisecond on. Which buckets are open says ``rolled``. Days and sketches are rows
+a further row, a millisecond on. Which buckets are open says ``rolled``, and what is in them, where the writer was
+closed, ``unfinished``. Days and sketches are rows
 (:mod:`.rollups.days`).
 
 *Boots.* ``boot_id`` is empty for a tick of which only the wall time is known, since it was read from JSON lines: rates
@@ -175,6 +176,16 @@ CREATE TABLE rolled (
 );
 """
 """How far a stream's ticks are rolled up: the five minutes that are open, since which tick they and their hour are."""
+
+UNFINISHED = """
+CREATE TABLE IF NOT EXISTS unfinished (
+    stream INTEGER PRIMARY KEY,
+    sealed INTEGER NOT NULL,
+    blob BLOB NOT NULL
+);
+"""
+"""What was open of streams when the last writer was closed (:mod:`.rollups.unfinishedblob`), right as long as the
+stream's last sealed tick is this. Whoever opens a file of before there was such a table makes one."""
 
 DAYS = """
 CREATE TABLE guest (
@@ -388,7 +399,10 @@ VIEWS = (
 )
 """All but the plain ones, of events, gaps, guests, days and coverage, need what :func:`.reader.register` registers."""
 
-NEW = f"{STREAM}{TABLES}{SEGMENTS}{ROLLED}{DAYS}{EVENTS_AND_GAPS}{INDEXES}{SEGMENT_INDEXES}{DAY_INDEXES}{VIEWS}"
+NEW = (
+    f"{STREAM}{TABLES}{SEGMENTS}{ROLLED}{DAYS}{EVENTS_AND_GAPS}"
+    f"{INDEXES}{SEGMENT_INDEXES}{DAY_INDEXES}{UNFINISHED}{VIEWS}"
+)
 """All of a new file."""
 
 _FIELD_BITS, _GROUP_BITS = 16, 10

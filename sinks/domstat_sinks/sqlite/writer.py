@@ -106,6 +106,7 @@ class Writer:
         if tables:
             self._connection.executescript(schema.OPEN_PRAGMAS)
             upgrade(self._connection, version)
+            self._connection.execute(schema.UNFINISHED)
         else:
             self._connection.executescript(
                 f"{schema.NEW_PRAGMAS} {schema.OPEN_PRAGMAS} BEGIN IMMEDIATE; {schema.NEW}"

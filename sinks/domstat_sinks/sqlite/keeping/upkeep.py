@@ -130,8 +130,15 @@ class Upkeep:
         self._to_merge = {stream for (stream,) in found}
 
     def stop(self) -> None:
-        """Let go of the piece of work at hand: what it is reading keeps SQLite from closing the file."""
+        """Let go of the piece of work at hand, which keeps SQLite from closing the file; store what is open."""
         self._work = None
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._roller.keep()
+            self._connection.execute("COMMIT")
+        except Exception:  # noqa: BLE001 - whatever it is, the next writer makes it again of its ticks
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
     def ends_slice(self, stream: int, time_ms: int) -> bool:
         """Tell whether the ticks before one that comes now are a slice; the next row must not build on theirs then."""

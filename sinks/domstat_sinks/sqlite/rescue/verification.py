@@ -16,7 +16,7 @@ from domstat_sinks.sqlite.heads.row import DamagedError
 from domstat_sinks.sqlite.heads.rows import Rows
 from domstat_sinks.sqlite.packed.directory import Directory
 from domstat_sinks.sqlite.packed.segments import Segments
-from domstat_sinks.sqlite.rollups import keyfigures, sketchblob
+from domstat_sinks.sqlite.rollups import keyfigures, sketchblob, unfinishedblob
 
 OnDamaged: TypeAlias = Callable[[str], None]
 
@@ -35,7 +35,8 @@ def verify(connection: sqlite3.Connection, on_damaged: OnDamaged) -> Verified:
         segments = [segment for (segment,) in _rows(connection, "SELECT id FROM segment ORDER BY id", on_damaged)]
         sealed = [_verify_segment(connection, segment, on_damaged) for segment in segments]
         sketches = (0, 0, sum(_verify_sketches(connection, table, on_damaged) for table in _SKETCHES))
-    counts = [head, *sealed, sketches]
+        unfinished = (0, 0, _verify_unfinished(connection, on_damaged))
+    counts = [head, *sealed, sketches, unfinished]
     return Verified(*(sum(count[i] for count in counts) for i in range(3)))
 
 
@@ -152,6 +153,25 @@ def _verify_sketches(connection: sqlite3.Connection, table: str, on_damaged: OnD
             unpack(blob)
         except (DamagedError, sqlite3.DatabaseError) as error:
             on_damaged(f"row {number} of {table}, {_whose(connection, table, of, number)}, is damaged: {error}")
+            continue
+        right += 1
+    return right
+
+
+def _verify_unfinished(connection: sqlite3.Connection, on_damaged: OnDamaged) -> int:
+    """Unpack what was open when the last writer was closed; return how many streams' is right.
+
+    A file that nobody has written since there is such a table has none.
+    """
+    if not _rows(connection, "SELECT 1 FROM sqlite_schema WHERE name = 'unfinished'", on_damaged):
+        return 0
+    right = 0
+    for (stream,) in _rows(connection, "SELECT stream FROM unfinished ORDER BY stream", on_damaged):
+        try:
+            (blob,) = connection.execute("SELECT blob FROM unfinished WHERE stream = ?", (stream,)).fetchone()
+            unfinishedblob.decode(blob)
+        except (DamagedError, sqlite3.DatabaseError) as error:
+            on_damaged(f"row {stream} of unfinished, the open hour of stream {stream}, is damaged: {error}")
             continue
         right += 1
     return right

@@ -1,7 +1,8 @@
 """Rolling up: while a slice of ticks is sealed, buckets are made of it, and stored in the transaction that ends that.
 
 So whatever moment the writer dies at, a tick is either sealed and counted, or neither. What is open then, the last five
-minutes and the last hour, is remembered from slice to slice; after a restart it is made again of the segments.
+minutes and the last hour, is remembered from slice to slice. A writer that is closed stores it for the next one; after
+one that died it is made again of the segments.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from domstat_sinks.sqlite.rollups.rollrecord import Form, moving_fields
 from domstat_sinks.sqlite.rollups.rollstats import Rollup, Subject, is_alike, subject_of
 from domstat_sinks.sqlite.rollups.stretches import Part, Sealed, Stretch, Values, make_part, run_of, stretches
 from domstat_sinks.sqlite.rollups.tierrows import Packed, TierRows
-from domstat_sinks.sqlite.rollups.unfinished import Unfinished
+from domstat_sinks.sqlite.rollups.unfinished import Held, Unfinished
+from domstat_sinks.sqlite.rollups.unfinishedblob import decode as decode_held
+from domstat_sinks.sqlite.rollups.unfinishedblob import encode as encode_held
 
 RAW, FIVE_MINUTES, HOURS = 0, 1, 2
 """Tiers of streams."""
@@ -118,6 +121,8 @@ class Roller:
         self.numbers = numbers
         self._on_failed = on_failed
         self._streams: dict[int, _Stream] = {}
+        self._held: dict[int, tuple[int, Held]] = {}
+        """Of a stream whose slice is in hand the last tick before it, and what was open then."""
         self._forms: dict[int, dict[_ScopeKey, list[tuple[Scope, Form]]]] = {}
         """Of each tier's stream those of its last buckets, some 100 KB each of 64 guests."""
         self.moving: frozenset[str] = frozenset()
@@ -132,15 +137,48 @@ class Roller:
             found = self.connection.execute("SELECT name FROM field WHERE name LIKE '%:min'").fetchall()
             self.moving = frozenset(name.removesuffix(":min") for (name,) in found) - DERIVED.keys()
         known = self._streams.pop(stream, None)
-        return Rolling(self, stream, slice_, known if known is not None and known.sealed == sealed else None)
+        return Rolling(self, stream, slice_, sealed, known if known is not None and known.sealed == sealed else None)
 
     def done(self, stream: int, known: _Stream) -> None:
         """Remember a stream for the next slice."""
         self._streams[stream] = known
+        self._held.pop(stream, None)
         self._is_busy = False
+
+    def hold(self, stream: int, sealed: int, unfinished: Unfinished) -> None:
+        """Remember what is open of a stream after the tick *sealed*, until its slice is done."""
+        self._held[stream] = sealed, unfinished.held()
+
+    def held(self, stream: int, sealed: int) -> Held | None:
+        """Return what was open of a stream after the tick *sealed*, if it is known here or was stored by :meth:`keep`.
+
+        Raises sqlite3.Error.
+        """
+        known = self._held.get(stream)
+        if known is not None and known[0] == sealed:
+            return known[1]
+        found = self.connection.execute(
+            "SELECT blob FROM unfinished WHERE stream = ? AND sealed = ?", (stream, sealed)
+        ).fetchone()
+        if found is None:
+            return None
+        try:
+            return decode_held(found[0])
+        except DamagedError:  # whoever verifies the file is told; it is made again of its ticks
+            return None
+
+    def keep(self) -> None:
+        """Store what is open of all streams, for the next writer, unless that is there. Raises sqlite3.Error."""
+        kept = dict(self.connection.execute("SELECT stream, sealed FROM unfinished").fetchall())
+        idle = {stream: (known.sealed, known.unfinished.held()) for stream, known in self._streams.items()}
+        for stream, (sealed, held) in {**idle, **self._held}.items():
+            if held.hour_from and kept.get(stream) != sealed:
+                row = (stream, sealed, encode_held(held))
+                self.connection.execute("INSERT OR REPLACE INTO unfinished VALUES (?, ?, ?)", row)
 
     def failed(self, stream: int, error: Exception) -> None:
         """Forget what a slice that cannot be rolled up has left behind, some of which may have been taken back."""
+        self._held.pop(stream, None)
         self.numbers.forget()
         self.rows.forget()
         self.guests.forget()
@@ -197,11 +235,13 @@ class _Unsealed:
 class Rolling:
     """One slice of a stream on its way into buckets."""
 
-    def __init__(self, roller: Roller, stream: int, slice_: Slice, known: _Stream | None) -> None:
+    def __init__(self, roller: Roller, stream: int, slice_: Slice, sealed: int, known: _Stream | None) -> None:
         self._roller = roller
         self._stream = stream
         self._slice = slice_
+        self._sealed = sealed
         self._is_begun_anew = known is None
+        self._is_to_restore = False
         self._known = known or _Stream(self._what_was_open())
         self._known.begin_slice()
         self._values = _Unsealed(self._known, slice_)
@@ -213,6 +253,10 @@ class Rolling:
         self._figures: list[tuple[int, int, int, bytes]] = []
 
     def _what_was_open(self) -> Unfinished:
+        held = self._roller.held(self._stream, self._sealed)
+        if held is not None:
+            return Unfinished.of(held)
+        self._is_to_restore = True
         found = self._roller.connection.execute(
             "SELECT open_ms, minutes_from, hour_from FROM rolled WHERE stream = ?", (self._stream,)
         ).fetchone()
@@ -220,8 +264,9 @@ class Rolling:
 
     def begin(self) -> Iterator[None]:
         """Make sure of what was before the slice, in steps. Raises sqlite3.Error, DamagedError."""
-        if self._is_begun_anew:
+        if self._is_to_restore:
             yield from self._restore(self._known.unfinished.minutes_from, self._known.unfinished.hour_from)
+        self._roller.hold(self._stream, self._sealed, self._known.unfinished)
         self._known.number_boots(self._slice.directory)
         if self._is_begun_anew:
             leads = np.flatnonzero(self._slice.directory.lead).tolist()

@@ -82,22 +82,22 @@ def subject_of(entry: Entry) -> Subject:
 
 def rows_of(rollup: Rollup, rows: Whole) -> Rollup:
     """Return the buckets at *rows*, in this order."""
-    return _built(rollup.scope, rollup.starts_ms[rows], [matrix[rows] for matrix in _flat(rollup)])
+    return built(rollup.scope, rollup.starts_ms[rows], [matrix[rows] for matrix in flat(rollup)])
 
 
 def stacked(rollups: Sequence[Rollup]) -> Rollup:
     """Put the buckets of roll-ups, at least one, of one scope below each other, as they are."""
     if len(rollups) == 1:
         return rollups[0]
-    matrices = [np.concatenate(those) for those in zip(*map(_flat, rollups), strict=True)]
-    return _built(rollups[0].scope, np.concatenate([rollup.starts_ms for rollup in rollups]), matrices)
+    matrices = [np.concatenate(those) for those in zip(*map(flat, rollups), strict=True)]
+    return built(rollups[0].scope, np.concatenate([rollup.starts_ms for rollup in rollups]), matrices)
 
 
 def nothing_of(scope: Scope) -> Rollup:
     """Return a roll-up without buckets."""
     widths = _widths(scope)
     nothing: list[Any] = [np.zeros((0, widths[axis]), dtype=type_) for axis, type_, _ in _FORM]
-    return _built(scope, np.zeros(0, dtype=np.int64), nothing)
+    return built(scope, np.zeros(0, dtype=np.int64), nothing)
 
 
 def recast(rollup: Rollup, scope: Scope) -> Rollup:
@@ -108,11 +108,11 @@ def recast(rollup: Rollup, scope: Scope) -> Rollup:
         return msgspec.structs.replace(rollup, scope=scope)
     places, widths = _places(rollup.scope, scope), _widths(scope)
     matrices = []
-    for (axis, type_, fill), matrix in zip(_FORM, _flat(rollup), strict=True):
+    for (axis, type_, fill), matrix in zip(_FORM, flat(rollup), strict=True):
         wider: Any = np.full((len(matrix), widths[axis]), fill, dtype=type_)
         wider[:, places[axis]] = matrix
         matrices.append(wider)
-    return _built(scope, rollup.starts_ms, matrices)
+    return built(scope, rollup.starts_ms, matrices)
 
 
 def unite(scopes: Sequence[Scope]) -> Scope:
@@ -178,15 +178,23 @@ _FORM: list[Form] = [
 ]
 
 
-def _flat(rollup: Rollup) -> list[Any]:
+def flat(rollup: Rollup) -> list[Any]:
+    """Return a roll-up's matrices in a row."""
     parts = (*rollup.levels, rollup.texts, rollup.counters)
     return [rollup.ticks, *(matrix for part in parts for matrix in msgspec.structs.astuple(part))]
 
 
-def _built(scope: Scope, starts_ms: Whole, flat: Sequence[Any]) -> Rollup:
+def built(scope: Scope, starts_ms: Whole, flat: Sequence[Any]) -> Rollup:
+    """Make a roll-up of its matrices, as :func:`flat` gives them."""
     ticks, *matrices = flat
     levels = (Levels(*matrices[0:5]), Levels(*matrices[5:10]), Levels(*matrices[10:15]))
     return Rollup(scope, starts_ms, ticks, levels, Texts(*matrices[15:17]), Counters(*matrices[17:21]))
+
+
+def forms(scope: Scope) -> list[tuple[np.dtype[Any], int]]:
+    """Say of each of these matrices of which type it is, and how many columns it has."""
+    widths = _widths(scope)
+    return [(np.dtype(type_), widths[axis]) for axis, type_, _ in _FORM]
 
 
 def _widths(scope: Scope) -> list[int]:

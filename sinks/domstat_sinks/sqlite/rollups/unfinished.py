@@ -7,7 +7,7 @@ them. So everything is counted once, whatever the order it comes in.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -46,6 +46,17 @@ class Finished(Struct, frozen=True):
     sketches: dict[int, list[Sketched]]
 
 
+class Held(Struct, frozen=True):
+    """What is open of a stream at one moment (see :class:`Unfinished`), which nothing that is added later changes."""
+
+    open_ms: int
+    minutes_from: int
+    hour_from: int
+    minutes: tuple[Rollup, ...]
+    hour: tuple[Rollup, ...]
+    sketches: Mapping[int, tuple[Sketched, ...]]
+
+
 class Unfinished:
     """The open buckets of one stream.
 
@@ -63,6 +74,21 @@ class Unfinished:
         self._hour: list[Rollup] = []
         self._sketches: dict[int, dict[Subjects, Sketched]] = {}
         """By hour, and by whose rows they have."""
+
+    @classmethod
+    def of(cls, held: Held) -> Unfinished:
+        """Go on from what was open at one moment."""
+        made = cls(held.open_ms, held.minutes_from, held.hour_from)
+        made._minutes, made._left, made._hour = list(held.minutes), len(held.minutes), list(held.hour)
+        for start_ms, sketched in held.sketches.items():
+            made._sketches[start_ms] = {_subjects(one.entries): _copied(one) for one in sketched}
+        return made
+
+    def held(self) -> Held:
+        """Return what is open at this moment. The matrices are the same: nobody writes into these."""
+        sketches = {start_ms: tuple(map(_copied, of.values())) for start_ms, of in self._sketches.items()}
+        whose = (self.open_ms, self.minutes_from, self.hour_from)
+        return Held(*whose, tuple(self._minutes), tuple(self._hour), sketches)
 
     @property
     def open_hour_ms(self) -> int:
@@ -197,6 +223,10 @@ def _folded(parts: Sequence[Sketched]) -> Generator[None, None, Sketched]:
     return folded
 
 
+def _copied(sketched: Sketched) -> Sketched:
+    return Sketched(sketched.entries, {field: _narrow(of) for field, of in sketched.by_field.items()})
+
+
 def _narrow(sketches: Sketches) -> Sketches:
     """Keep counts in half the room: no hour has 2^31 ticks."""
-    return replace(sketches, bins=sketches.bins.astype(np.int32))
+    return replace(sketches, bins=sketches.bins.astype(np.int32, copy=False))
