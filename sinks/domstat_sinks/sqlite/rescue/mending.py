@@ -18,7 +18,7 @@ from domstat_sinks.sqlite.heads.row import DamagedError
 from domstat_sinks.sqlite.heads.rows import Rows
 from domstat_sinks.sqlite.packed.directory import Directory
 from domstat_sinks.sqlite.packed.segments import Segments
-from domstat_sinks.sqlite.rollups import keyfigures, sketchblob
+from domstat_sinks.sqlite.rollups import keyfigures, sketchblob, unfinishedblob
 from domstat_sinks.sqlite.rollups.guests import Guests
 from domstat_sinks.sqlite.rollups.rollup import FIVE_MINUTES_MS, HOUR_MS
 from domstat_sinks.sqlite.schema import SEGMENT_SHIFT, chunk_id
@@ -28,12 +28,13 @@ OnLost: TypeAlias = Callable[[str], None]
 NOBODY = "unknown"
 """The host of a stream of which no more than its number is known."""
 
-_SKETCHES: dict[str, Callable[[bytes], object]] = {
+_BLOBS: dict[str, Callable[[bytes], object]] = {
     "sketch_hour": lambda blob: keyfigures.total([blob]),
     "sketch_day": lambda blob: keyfigures.total([blob]),
     "sketch_sum": sketchblob.open_blob,
+    "unfinished": unfinishedblob.decode,
 }
-"""Tables of sketches, and what reads theirs, or raises DamagedError."""
+"""Tables of what is made of ticks, and what reads theirs, or raises DamagedError."""
 
 
 def mend(connection: sqlite3.Connection, on_lost: OnLost) -> None:
@@ -61,7 +62,7 @@ class Mending:
         self._name_streams()
         self._drop_layouts()
         self._drop_head_rows()
-        self._drop_sketches()
+        self._drop_blobs()
         self._note_what_is_sealed()
         self._note_what_is_rolled_up()
         self._note_guests()
@@ -147,15 +148,16 @@ class Mending:
         for stream, times in lost.items():
             self._on_lost(f"head: {len(times)} ticks of {stream}{span(min(times), max(times))}")
 
-    def _drop_sketches(self) -> None:
-        for table, read in _SKETCHES.items():
+    def _drop_blobs(self) -> None:
+        for table, read in _BLOBS.items():
             gone = []
-            for number, blob in self._connection.execute(f"SELECT id, blob FROM {table}"):  # noqa: S608 - our own names
+            found = self._connection.execute(f"SELECT rowid, blob FROM {table}")  # noqa: S608 - our own names
+            for number, blob in found:
                 try:
                     read(blob)
                 except DamagedError:
                     gone.append((number,))
-            self._connection.executemany(f"DELETE FROM {table} WHERE id = ?", gone)  # noqa: S608
+            self._connection.executemany(f"DELETE FROM {table} WHERE rowid = ?", gone)  # noqa: S608
             if gone:
                 self._on_lost(f"{table}: {len(gone)} rows")
 

@@ -33,8 +33,8 @@ ROWS_AT_ONCE = 256
 NEVER_MS = 1 << 62
 """What a guest that has been seen in no tick yet was first seen at."""
 
-_NOT_COPIED = frozenset({"doomed", "unfinished"})
-"""Tables of work in progress, which nobody goes on with, or which is made again of ticks."""
+_NOT_COPIED = frozenset({"doomed"})
+"""Tables of work in progress, which nobody goes on with."""
 
 
 def recover(source: Path, target: Path, on_lost: OnLost) -> Recovered:
