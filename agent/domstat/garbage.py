@@ -19,8 +19,8 @@ MMAP_BYTES = 512 * 1024
 32 MiB with what it has seen freed, and then keeps what a sealing took for good, between what stays. A tick's texts of
 5,000 guests are among it, which costs their ticks less than one per cent."""
 
-GIVE_BACK_EVERY_S = 60.0
-"""How often pages that are free are given back: far less than a millisecond, of a thread that nobody waits for."""
+GIVE_BACK_EVERY_S = 10.0
+"""How often pages that are free are given back: some milliseconds at most, of a thread that nobody waits for."""
 
 _M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3  # mallopt(3)
 
