@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import tracemalloc
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -227,16 +229,27 @@ def test_guests_change_places_and_nobody_is_taken_for_another(make_history: Call
 # What is shared.
 
 
-def test_slices_with_the_same_layouts_share_what_they_know(history: History) -> None:
+def test_slices_with_the_same_layouts_share_what_they_know_from_the_second_on(history: History) -> None:
     write_alone(history, *numbers(0, 3), steady(3, "a"))
     reader = history.reader()
     known, read = Known(reader, Numbers(reader)), Rows(reader)
     both, one = read.layout(1), read.layout(2)
-    first = known.skeleton(1, [both])
-    assert known.skeleton(1, [both]) is first
-    assert known.skeleton(2, [both]) is not first
-    assert known.skeleton(1, [both, one]) is not first
-    assert len(known._skeletons) == 2
+    first, second = known.skeleton(1, [both]), known.skeleton(1, [both])
+    assert second is not first
+    assert known.skeleton(1, [both]) is second
+    assert known.skeleton(2, [both]) is not second
+    assert known.skeleton(1, [both]) is second
+    assert known.skeleton(1, [both, one]) is not second
+
+
+def test_of_slices_that_have_no_layouts_in_common_nothing_is_kept(history: History) -> None:
+    write_alone(history, *numbers(0, 3), steady(3, "a"))
+    reader = history.reader()
+    known, read = Known(reader, Numbers(reader)), Rows(reader)
+    both, one = read.layout(1), read.layout(2)
+    made = [weakref.ref(known.skeleton(1, layouts)) for layouts in ([both], [both, one]) * 3]
+    gc.collect()
+    assert [each() for each in made] == [None] * len(made)
 
 
 def test_a_skeleton_has_each_member_column_and_name_once(history: History) -> None:

@@ -45,19 +45,26 @@ class Known:
         self.rows = Rows(connection)
         self._numbers = numbers
         self._columns: dict[int, Columns] = {}
-        self._skeletons: dict[int, Skeleton] = {}
+        self._skeletons: dict[int, tuple[tuple[LayoutRead, ...], Skeleton | None]] = {}
+        """By stream the layouts of its last slice, and their skeleton if the slice before had the same."""
 
     def begin_slice(self) -> None:
         """Forget what the slice before last had and none has had since."""
         self.rows.turn()
 
     def skeleton(self, stream: int, layouts: Sequence[LayoutRead]) -> Skeleton:
-        """Return the skeleton for a stream's layouts, nearly always those of the slice before."""
-        last = self._skeletons.get(stream)
-        if last is None or last.of != tuple(layouts):
-            columns = self._columns.setdefault(stream, Columns(self._numbers))
-            last = self._skeletons[stream] = Skeleton(layouts, columns)
-        return last
+        """Return the skeleton for a stream's layouts, nearly always those of the slice before.
+
+        It is kept once the same layouts have come twice: where guests come and go no two slices have the same, and some
+        MB would be held for nothing, between two slices of the one.
+        """
+        of = tuple(layouts)
+        last, kept = self._skeletons.get(stream, ((), None))
+        if kept is not None and last == of:
+            return kept
+        made = Skeleton(layouts, self._columns.setdefault(stream, Columns(self._numbers)))
+        self._skeletons[stream] = of, made if last == of else None
+        return made
 
 
 class Sealing:

@@ -35,7 +35,7 @@ from domstat_sinks.sqlite.packed.directory import (
 LEADS_MAX = 64
 """Ticks kept as leads of the next segment: as many parts as a large host's tick comes in."""
 
-SHAPES_SPARE = 64
+SHAPES_SPARE = 16
 """Shapes whose columns have numbers although a slice does not have them, some 2 KB each, and as many as it has."""
 
 MATRICES_BYTES = 16 * 1024 * 1024
@@ -97,7 +97,6 @@ class Skeleton:
     """What the directories of slices with the same layouts share: nearly always those of the slice before."""
 
     def __init__(self, layouts: Sequence[LayoutRead], columns: Columns) -> None:
-        self.of = tuple(layouts)
         members, names, shapes = Index(), Index(), Index()
         pattern = Directory()
         for layout in layouts:
