@@ -249,6 +249,18 @@ def test_what_is_lost_is_told_with_its_span(whole: Path, tmp_path: Path) -> None
         assert any(line.startswith(says) and " rows, from 20" in line for line in case.lost), case.lost
 
 
+def test_what_was_open_at_the_end_is_saved_only_as_it_was_stored(whole: Path, tmp_path: Path) -> None:
+    case = Case(whole, tmp_path, lambda _: None)
+    with contextlib.closing(sqlite3.connect(case.damaged)) as plain:
+        (blob,) = plain.execute("SELECT blob FROM unfinished").fetchone()
+        plain.execute("UPDATE unfinished SET blob = ?", (blob[:-1] + bytes([blob[-1] ^ 1]),))
+        plain.commit()
+    found = case.recover()
+    assert case.lost == ["unfinished: 1 rows"]
+    assert found.unsound == ()
+    assert rows_of(case.target)["unfinished"] == set()
+
+
 def test_a_stream_that_is_lost_wholly_gets_a_name_and_keeps_its_ticks(whole: Path, tmp_path: Path) -> None:
     trees = pages_by_tree(whole)
     case = Case(whole, tmp_path, lambda _: None)

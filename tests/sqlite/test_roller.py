@@ -232,8 +232,43 @@ def test_writers_that_died_or_were_closed_in_turn_count_right(tmp_path: Path) ->
     to.close()
 
 
-@pytest.mark.parametrize("change", ["blob = zeroblob(9)", "sealed = sealed - 1", "blob = substr(blob, 2)"])
-def test_what_was_stored_and_is_damaged_or_of_another_tick_is_made_again(tmp_path: Path, change: str) -> None:
+def test_a_writer_that_was_closed_in_the_midst_of_a_slice_goes_on_from_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, ticks = tmp_path / "history.db", some_history(4, length=60, step_ms=100_000)
+    to = write(Writer(path), ticks[: 6 * SLICE + 1])
+    monkeypatch.setattr(upkeep, "STEP_S", 0.0)
+    write(to, ticks[6 * SLICE + 1 : 7 * SLICE + 4])
+    assert isinstance(to._upkeep._work, sealing.Sealing)
+    to.close()
+    monkeypatch.setattr(upkeep, "STEP_S", 60.0)
+    monkeypatch.setattr(roller.Rolling, "_restore_from", never)
+    to = write(Writer(path), ticks[7 * SLICE + 4 :])
+    finish(to, ticks)
+    for tier in TIERS:
+        assert_same(stored(path, tier), expected(ticks, tier), with_last=is_in_order(ticks))
+    to.close()
+
+
+def test_what_was_stored_after_another_tick_is_not_gone_on_with(tmp_path: Path) -> None:
+    path, ticks = tmp_path / "history.db", some_history(4, length=60, step_ms=100_000)
+    write(Writer(path), ticks[:22]).close()
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT * FROM unfinished").fetchall()
+    to = write(Writer(path), ticks[22:33])
+    to.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        assert rows != connection.execute("SELECT * FROM unfinished").fetchall()
+        connection.executemany("INSERT OR REPLACE INTO unfinished VALUES (?, ?, ?)", rows)
+    to = write(Writer(path), ticks[33:])
+    finish(to, ticks)
+    for tier in TIERS:
+        assert_same(stored(path, tier), expected(ticks, tier), with_last=is_in_order(ticks))
+    to.close()
+
+
+@pytest.mark.parametrize("change", ["blob = zeroblob(9)", "blob = substr(blob, 2)"])
+def test_what_was_stored_and_is_damaged_is_made_again(tmp_path: Path, change: str) -> None:
     path, ticks = tmp_path / "history.db", some_history(4, length=60, step_ms=100_000)
     write(Writer(path), ticks[:33]).close()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
