@@ -72,6 +72,14 @@ def finish(to: Writer, ticks: Sequence[Tick]) -> None:
         to._upkeep.run()
 
 
+def finish_and_compare(to: Writer, path: Path, ticks: Sequence[Tick]) -> None:
+    """Finish, hold all tiers to what the ticks come to, and close."""
+    finish(to, ticks)
+    for tier in TIERS:
+        assert_same(stored(path, tier), expected(ticks, tier), with_last=is_in_order(ticks))
+    to.close()
+
+
 @PROPERTY
 @given(seed=st.integers(0, 2**32), step_ms=st.sampled_from([40_000, 200_000]))
 def test_finished_buckets_are_what_the_ticks_come_to_one_by_one(
@@ -186,11 +194,6 @@ def test_of_the_segments_that_an_open_hour_is_made_again_of_one_is_held_beside_t
     assert at_most == 2
 
 
-def died_or_closed(to: Writer, *, closed: bool) -> None:
-    if closed:
-        to.close()
-
-
 @pytest.mark.parametrize("step_s", [0.0, 60.0])
 @pytest.mark.parametrize("seed", range(6))
 def test_a_writer_that_was_closed_goes_on_where_it_was_and_reads_no_tick_again(
@@ -206,10 +209,7 @@ def test_a_writer_that_was_closed_goes_on_where_it_was_and_reads_no_tick_again(
         write(Writer(path), ticks[at:upto]).close()  # in the midst of a slice where steps are short
         at = upto
     to = Writer(path)
-    finish(to, ticks)
-    for tier in TIERS:
-        assert_same(stored(path, tier), expected(ticks, tier), with_last=is_in_order(ticks))
-    to.close()
+    finish_and_compare(to, path, ticks)
 
 
 def never(*_given: object) -> None:
@@ -223,13 +223,11 @@ def test_writers_that_died_or_were_closed_in_turn_count_right(tmp_path: Path) ->
     while at < len(ticks):
         upto = at + chance.randrange(1, 2 * SLICE)
         to = write(Writer(path), ticks[at:upto])
-        died_or_closed(to, closed=chance.random() < 0.5)
+        if chance.random() < 0.5:
+            to.close()
         at = upto
     to = Writer(path)
-    finish(to, ticks)
-    for tier in TIERS:
-        assert_same(stored(path, tier), expected(ticks, tier), with_last=is_in_order(ticks))
-    to.close()
+    finish_and_compare(to, path, ticks)
 
 
 def test_a_writer_that_was_closed_in_the_midst_of_a_slice_goes_on_from_the_one_before(
@@ -244,10 +242,7 @@ def test_a_writer_that_was_closed_in_the_midst_of_a_slice_goes_on_from_the_one_b
     monkeypatch.setattr(upkeep, "STEP_S", 60.0)
     monkeypatch.setattr(roller.Rolling, "_restore_from", never)
     to = write(Writer(path), ticks[7 * SLICE + 4 :])
-    finish(to, ticks)
-    for tier in TIERS:
-        assert_same(stored(path, tier), expected(ticks, tier), with_last=is_in_order(ticks))
-    to.close()
+    finish_and_compare(to, path, ticks)
 
 
 def test_what_was_stored_after_another_tick_is_not_gone_on_with(tmp_path: Path) -> None:
@@ -255,16 +250,12 @@ def test_what_was_stored_after_another_tick_is_not_gone_on_with(tmp_path: Path) 
     write(Writer(path), ticks[:22]).close()
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT * FROM unfinished").fetchall()
-    to = write(Writer(path), ticks[22:33])
-    to.close()
+    write(Writer(path), ticks[22:33]).close()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         assert rows != connection.execute("SELECT * FROM unfinished").fetchall()
         connection.executemany("INSERT OR REPLACE INTO unfinished VALUES (?, ?, ?)", rows)
     to = write(Writer(path), ticks[33:])
-    finish(to, ticks)
-    for tier in TIERS:
-        assert_same(stored(path, tier), expected(ticks, tier), with_last=is_in_order(ticks))
-    to.close()
+    finish_and_compare(to, path, ticks)
 
 
 @pytest.mark.parametrize("change", ["blob = zeroblob(9)", "blob = substr(blob, 2)"])
@@ -274,10 +265,7 @@ def test_what_was_stored_and_is_damaged_is_made_again(tmp_path: Path, change: st
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         assert connection.execute(f"UPDATE unfinished SET {change}").rowcount > 0
     to = write(Writer(path), ticks[33:])
-    finish(to, ticks)
-    for tier in TIERS:
-        assert_same(stored(path, tier), expected(ticks, tier), with_last=is_in_order(ticks))
-    to.close()
+    finish_and_compare(to, path, ticks)
 
 
 def test_what_cannot_be_stored_at_the_end_keeps_no_file_from_being_closed(
@@ -291,10 +279,7 @@ def test_what_cannot_be_stored_at_the_end_keeps_no_file_from_being_closed(
         assert connection.execute("SELECT count(*) FROM unfinished").fetchone() == (0,)
     assert not path.with_name("history.db-wal").exists() or not path.with_name("history.db-wal").stat().st_size
     to = write(Writer(path), ticks[33:])
-    finish(to, ticks)
-    for tier in TIERS:
-        assert_same(stored(path, tier), expected(ticks, tier), with_last=is_in_order(ticks))
-    to.close()
+    finish_and_compare(to, path, ticks)
 
 
 def test_a_file_of_before_there_was_a_place_for_it_gets_one(tmp_path: Path) -> None:
@@ -303,10 +288,7 @@ def test_a_file_of_before_there_was_a_place_for_it_gets_one(tmp_path: Path) -> N
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("DROP TABLE unfinished")
     to = write(Writer(path), ticks[33:])
-    finish(to, ticks)
-    for tier in TIERS:
-        assert_same(stored(path, tier), expected(ticks, tier), with_last=is_in_order(ticks))
-    to.close()
+    finish_and_compare(to, path, ticks)
 
 
 def test_a_writer_that_died_over_and_over_counts_right(tmp_path: Path) -> None:
@@ -317,10 +299,7 @@ def test_a_writer_that_died_over_and_over_counts_right(tmp_path: Path) -> None:
         upto = at + chance.randrange(1, 2 * SLICE)
         to = write(Writer(path), ticks[at:upto])
         at = upto
-    finish(to, ticks)
-    for tier in TIERS:
-        assert_same(stored(path, tier), expected(ticks, tier), with_last=is_in_order(ticks))
-    to.close()
+    finish_and_compare(to, path, ticks)
 
 
 @pytest.mark.parametrize("where", ["publish", "finish", "step"])
@@ -343,10 +322,7 @@ def test_a_step_that_fails_leaves_nothing_behind_and_is_done_again(
     monkeypatch.setattr(roller.Rolling, where, fail_now_and_then)
     write(to, ticks)
     monkeypatch.setattr(roller.Rolling, where, done)
-    finish(to, ticks)
-    for tier in TIERS:
-        assert_same(stored(path, tier), expected(ticks, tier), with_last=is_in_order(ticks))
-    to.close()
+    finish_and_compare(to, path, ticks)
 
 
 def test_older_ticks_are_added_to_buckets_that_were_finished(tmp_path: Path) -> None:
