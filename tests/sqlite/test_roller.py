@@ -272,9 +272,11 @@ def test_what_cannot_be_stored_at_the_end_keeps_no_file_from_being_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, ticks = tmp_path / "history.db", some_history(4, length=60, step_ms=100_000)
-    to = write(Writer(path), ticks[:33])
+    log = Log()
+    to = write(Writer(path, log=log), ticks[:33])
     monkeypatch.setattr(roller, "encode_held", never)
     to.close()
+    assert log.events("warning") == ["history_open_hour_not_stored"]
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT count(*) FROM unfinished").fetchone() == (0,)
     assert not path.with_name("history.db-wal").exists() or not path.with_name("history.db-wal").stat().st_size

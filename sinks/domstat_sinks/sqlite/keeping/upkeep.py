@@ -6,6 +6,7 @@ writer that dies in the middle leaves chunks that are doomed, and the next one b
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -136,8 +137,10 @@ class Upkeep:
             self._connection.execute("BEGIN IMMEDIATE")
             self._roller.keep()
             self._connection.execute("COMMIT")
-        except Exception:  # noqa: BLE001 - whatever it is, the next writer makes it again of its ticks
-            if self._connection.in_transaction:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next writer makes it again of its ticks
+            if self._log is not None:
+                self._log.warning("history_open_hour_not_stored", error=repr(error))
+            with contextlib.suppress(sqlite3.Error):  # the file is closed next, which takes back what is not committed
                 self._connection.execute("ROLLBACK")
 
     def ends_slice(self, stream: int, time_ms: int) -> bool:
