@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from domstat.model import Stamp
 from domstat_sinks.sqlite import writer
 from domstat_sinks.sqlite.keeping import merging, sealing, upkeep
+from domstat_sinks.sqlite.packed import slices
 from domstat_sinks.sqlite.packed.segments import Segments
 from domstat_sinks.sqlite.rollups import roller
 from domstat_sinks.sqlite.rollups.rollup import HOUR_MS
@@ -52,6 +53,13 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(merging, "LEVELS", levels)
 
 
+@pytest.fixture(params=[slices.CHANGES_MAX, -1], ids=["few changes", "restless"])
+def restless(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Slices after which all is remembered, or nothing but what is open, packed."""
+    monkeypatch.setattr(slices, "CHANGES_MAX", request.param)
+    return bool(request.param < 0)
+
+
 def is_in_order(ticks: Sequence[Tick]) -> bool:
     return all(one.stamp.time_ms <= other.stamp.time_ms for one, other in pairwise(ticks))
 
@@ -80,6 +88,7 @@ def finish_and_compare(to: Writer, path: Path, ticks: Sequence[Tick]) -> None:
     to.close()
 
 
+@pytest.mark.usefixtures("restless")
 @PROPERTY
 @given(seed=st.integers(0, 2**32), step_ms=st.sampled_from([40_000, 200_000]))
 def test_finished_buckets_are_what_the_ticks_come_to_one_by_one(
@@ -194,6 +203,7 @@ def test_of_the_segments_that_an_open_hour_is_made_again_of_one_is_held_beside_t
     assert at_most == 2
 
 
+@pytest.mark.usefixtures("restless")
 @pytest.mark.parametrize("step_s", [0.0, 60.0])
 @pytest.mark.parametrize("seed", range(6))
 def test_a_writer_that_was_closed_goes_on_where_it_was_and_reads_no_tick_again(
@@ -216,6 +226,7 @@ def never(*_given: object) -> None:
     raise AssertionError("the open hour was made again")
 
 
+@pytest.mark.usefixtures("restless")
 def test_writers_that_died_or_were_closed_in_turn_count_right(tmp_path: Path) -> None:
     path, ticks = tmp_path / "history.db", some_history(9, length=120, step_ms=100_000)
     chance = random.Random(9)
@@ -230,6 +241,7 @@ def test_writers_that_died_or_were_closed_in_turn_count_right(tmp_path: Path) ->
     finish_and_compare(to, path, ticks)
 
 
+@pytest.mark.usefixtures("restless")
 def test_a_writer_that_was_closed_in_the_midst_of_a_slice_goes_on_from_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,6 +305,24 @@ def test_a_file_of_before_there_was_a_place_for_it_gets_one(tmp_path: Path) -> N
     finish_and_compare(to, path, ticks)
 
 
+def test_between_restless_slices_what_is_open_is_packed_and_all_that_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, ticks = tmp_path / "history.db", some_history(4, length=60, step_ms=100_000)
+    monkeypatch.setattr(slices, "CHANGES_MAX", -1)
+    to = write(Writer(path), ticks[:33])
+    own = to._upkeep._roller
+    assert own._streams == {}
+    assert own._forms == {}
+    assert own.rows._layouts == {}
+    ((stream, (sealed, packed)),) = own._held.items()
+    assert isinstance(packed, bytes)
+    monkeypatch.setattr(roller, "encode_held", never)
+    to.close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT * FROM unfinished").fetchall() == [(stream, sealed, packed)]
+
+
 def test_a_writer_that_died_over_and_over_counts_right(tmp_path: Path) -> None:
     path, ticks = tmp_path / "history.db", some_history(8, length=60, step_ms=100_000)
     chance = random.Random(8)
@@ -304,6 +334,7 @@ def test_a_writer_that_died_over_and_over_counts_right(tmp_path: Path) -> None:
     finish_and_compare(to, path, ticks)
 
 
+@pytest.mark.usefixtures("restless")
 @pytest.mark.parametrize("where", ["publish", "finish", "step"])
 def test_a_step_that_fails_leaves_nothing_behind_and_is_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str

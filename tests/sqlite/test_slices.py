@@ -7,18 +7,21 @@ import random
 import tracemalloc
 import weakref
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 from msgspec.structs import replace
 
-from domstat.model import Batch, Partial, Record, Value
+from domstat.model import Batch, Partial, Record, Stamp, Value
+from domstat_sinks.sqlite.heads.layout import Entry
 from domstat_sinks.sqlite.heads.numbers import Numbers
-from domstat_sinks.sqlite.heads.rows import Rows
+from domstat_sinks.sqlite.heads.row import CODEC_SPARSE, Body
+from domstat_sinks.sqlite.heads.rows import LayoutRead, Rows
 from domstat_sinks.sqlite.keeping import merging
 from domstat_sinks.sqlite.keeping.sealing import Known
 from domstat_sinks.sqlite.packed.directory import EVERYTHING
 from domstat_sinks.sqlite.packed.segments import Segments
-from domstat_sinks.sqlite.packed.slices import Columns, Group, Skeleton, Slice
+from domstat_sinks.sqlite.packed.slices import CHANGES_MAX, Columns, Group, Skeleton, Slice, Tick
 
 from .conftest import History
 from .sealings import (
@@ -250,6 +253,57 @@ def test_of_slices_that_have_no_layouts_in_common_nothing_is_kept(history: Histo
     made = [weakref.ref(known.skeleton(1, layouts)) for layouts in ([both], [both, one]) * 3]
     gc.collect()
     assert [each() for each in made] == [None] * len(made)
+
+
+def slice_of(layouts: list[int], leads: int = 0, *, in_chunks: bool = False) -> Slice:
+    """Make a slice whose ticks have these layouts, the first of them leads; each of the host, or of a guest."""
+    read = {
+        number: LayoutRead([Entry("guest", f"g-{number}" if in_chunks else "g", "", 1)], list)
+        for number in set(layouts)
+    }
+    body, stamp = Body(CODEC_SPARSE, 0, [], {}), Stamp(0, 0, "b", 0)
+    ticks = [Tick(place, stamp, layout, read[layout], body) for place, layout in enumerate(layouts)]
+    return Slice(cast("Rows", None), ticks, leads)
+
+
+@pytest.mark.parametrize(
+    "few",
+    [
+        slice_of([1] * 20),
+        slice_of([1, 1, 2, 1, 3, 1, 2, 3] * 4),
+        slice_of([*range(30), 1], leads=30),
+        slice_of([*range(70)] * 3, in_chunks=True),
+        slice_of([*range(CHANGES_MAX)]),
+    ],
+    ids=["nothing changes", "what was there comes back", "all was there before", "ticks in chunks", "a few changes"],
+)
+def test_a_slice_with_few_changes_is_not_restless(few: Slice) -> None:
+    assert not few.is_restless
+
+
+@pytest.mark.parametrize(
+    "many",
+    [
+        slice_of([*range(CHANGES_MAX + 1)]),
+        slice_of([number // 2 if number % 2 else 0 for number in range(2 * CHANGES_MAX + 4)]),
+        slice_of([number // 2 if number % 2 else 0 for number in range(2 * CHANGES_MAX + 4)], in_chunks=True),
+    ],
+    ids=["every tick another", "every other tick another", "a chunk of every tick another"],
+)
+def test_a_slice_with_many_changes_is_restless(many: Slice) -> None:
+    assert many.is_restless
+
+
+def test_after_a_restless_slice_nothing_is_kept_of_its_stream(history: History) -> None:
+    write_alone(history, *numbers(0, 3), steady(3, "a"))
+    reader = history.reader()
+    known = Known(reader, Numbers(reader))
+    layout = known.rows.layout(1)
+    restless, steadier = ([known.skeleton(stream, [layout]) for _ in range(2)][-1] for stream in (1, 2))
+    known.forget(1)
+    assert known.skeleton(1, [layout]) is not restless
+    assert known.skeleton(2, [layout]) is steadier
+    assert known.rows.layout(1) is not layout
 
 
 def test_a_skeleton_has_each_member_column_and_name_once(history: History) -> None:

@@ -168,6 +168,11 @@ class Rows:
         self._layouts_before, self._layouts = self._layouts.items, _Kept(LAYOUTS_KEPT)
         self._before.clear()
 
+    def forget(self) -> None:
+        """Forget rows and layouts."""
+        self.turn()
+        self._layouts_before = {}
+
     def row(self, head_id: int) -> HeadRow:
         """Return a row. Raises DamagedError."""
         return self._rows.items.get(head_id) or self._read_row(head_id)

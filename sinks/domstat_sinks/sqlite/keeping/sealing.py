@@ -52,6 +52,12 @@ class Known:
         """Forget what the slice before last had and none has had since."""
         self.rows.turn()
 
+    def forget(self, stream: int) -> None:
+        """Forget what the next slice of a stream has no use for."""
+        self._skeletons.pop(stream, None)
+        self._columns.pop(stream, None)
+        self.rows.forget()
+
     def skeleton(self, stream: int, layouts: Sequence[LayoutRead]) -> Skeleton:
         """Return the skeleton for a stream's layouts, nearly always those of the slice before.
 
@@ -120,6 +126,8 @@ class Sealing:
         publish(self._connection, self.segment, self.stream, 0, self._directory)
         self._connection.execute("UPDATE stream SET sealed = ? WHERE id = ?", (self.last_id, self.stream))
         self._clear(kept)
+        if self._slice.is_restless:
+            known.forget(self.stream)
 
     def give_up(self) -> None:
         """Set all of the slice aside: it could not be unpacked although every row's checksum was right."""

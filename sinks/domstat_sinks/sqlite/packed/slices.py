@@ -20,7 +20,7 @@ from domstat_sinks.sqlite.heads import row
 from domstat_sinks.sqlite.heads.layout import unpack
 from domstat_sinks.sqlite.heads.numbers import Numbers
 from domstat_sinks.sqlite.heads.row import Words
-from domstat_sinks.sqlite.heads.rows import LayoutRead, Rows, ShapeRead
+from domstat_sinks.sqlite.heads.rows import LayoutRead, Rows, ShapeRead, Subject
 from domstat_sinks.sqlite.packed.directory import (
     EVERYTHING,
     GROUP,
@@ -37,6 +37,9 @@ LEADS_MAX = 64
 
 SHAPES_SPARE = 16
 """Shapes whose columns have numbers although a slice does not have them, some 2 KB each, and as many as it has."""
+
+CHANGES_MAX = 8
+"""Changes in a slice up to which what was made for its layouts is kept for the next: see :attr:`Slice.is_restless`."""
 
 MATRICES_BYTES = 16 * 1024 * 1024
 """Bytes of unpacked parts kept, besides the one at hand: values of a group are sealed and then rolled up."""
@@ -185,6 +188,26 @@ class Slice:
         self._skeleton = skeleton
         self.directory = skeleton.directory(self.ticks, [numbers[tick.layout_id] for tick in self.ticks], self.leads)
         return self.directory
+
+    @property
+    def is_restless(self) -> bool:
+        """Whether so much came and went that the next slice has little use for what was made for this one's layouts.
+
+        A change is a row of a layout that was not there before; those of one tick's chunks, which have no subject in
+        common, are one change.
+        """
+        known = {tick.layout_id for tick in self.ticks[: self.leads]}
+        changes, together = 0, set[Subject]()
+        for tick in self.ticks[self.leads :]:
+            if tick.layout_id in known:
+                together.clear()
+                continue
+            known.add(tick.layout_id)
+            if not together or not together.isdisjoint(tick.layout.subjects):
+                changes += 1
+                together.clear()
+            together.update(tick.layout.subjects)
+        return changes > CHANGES_MAX
 
     def group(self, group: int) -> Group:
         """Unpack the values of one group. Raises DamagedError."""

@@ -1,8 +1,8 @@
 """Rolling up: while a slice of ticks is sealed, buckets are made of it, and stored in the transaction that ends that.
 
 So whatever moment the writer dies at, a tick is either sealed and counted, or neither. What is open then, the last five
-minutes and the last hour, is remembered from slice to slice. A writer that is closed stores it for the next one; after
-one that died it is made again of the segments.
+minutes and the last hour, is remembered from slice to slice; where guests come and go packed, and nothing else is. A
+writer that is closed stores it for the next one; after one that died it is made again of the segments.
 """
 
 from __future__ import annotations
@@ -121,8 +121,12 @@ class Roller:
         self.numbers = numbers
         self._on_failed = on_failed
         self._streams: dict[int, _Stream] = {}
-        self._held: dict[int, tuple[int, Held]] = {}
-        """Of a stream whose slice is in hand the last tick before it, and what was open then."""
+        self._held: dict[int, tuple[int, Held | bytes]] = {}
+        """Of a stream whose slice is in hand, or whose last was restless, a tick and what was open after it.
+
+        After a restless slice it is packed: small objects left among the many of a sealing would keep all their memory
+        from being given back.
+        """
         self._forms: dict[int, dict[_ScopeKey, list[tuple[Scope, Form]]]] = {}
         """Of each tier's stream those of its last buckets, some 100 KB each of 64 guests."""
         self.moving: frozenset[str] = frozenset()
@@ -145,9 +149,19 @@ class Roller:
         self._held.pop(stream, None)
         self._is_busy = False
 
+    def done_with(self, stream: int, sealed: int, packed: bytes, tiers: Iterable[int]) -> None:
+        """Remember of a stream no more than what is open after the tick *sealed*, and nothing of its *tiers*."""
+        self._held[stream] = sealed, packed
+        self._is_busy = False
+        for tier in tiers:
+            self._forms.pop(tier, None)
+            self.rows.forget_stream(tier)
+
     def hold(self, stream: int, sealed: int, unfinished: Unfinished) -> None:
         """Remember what is open of a stream after the tick *sealed*, until its slice is done."""
-        self._held[stream] = sealed, unfinished.held()
+        known = self._held.get(stream)
+        if known is None or known[0] != sealed:
+            self._held[stream] = sealed, unfinished.held()
 
     def held(self, stream: int, sealed: int) -> Held | None:
         """Return what was open of a stream after the tick *sealed*, if it is known here or was stored by :meth:`keep`.
@@ -156,7 +170,7 @@ class Roller:
         """
         known = self._held.get(stream)
         if known is not None and known[0] == sealed:
-            return known[1]
+            return decode_held(known[1]) if isinstance(known[1], bytes) else known[1]
         found = self.connection.execute(
             "SELECT blob FROM unfinished WHERE stream = ? AND sealed = ?", (stream, sealed)
         ).fetchone()
@@ -172,8 +186,8 @@ class Roller:
         kept = dict(self.connection.execute("SELECT stream, sealed FROM unfinished").fetchall())
         idle = {stream: (known.sealed, known.unfinished.held()) for stream, known in self._streams.items()}
         for stream, (sealed, held) in {**idle, **self._held}.items():
-            if held.hour_from and kept.get(stream) != sealed:
-                row = (stream, sealed, encode_held(held))
+            if (isinstance(held, bytes) or held.hour_from) and kept.get(stream) != sealed:
+                row = (stream, sealed, held if isinstance(held, bytes) else encode_held(held))
                 self.connection.execute("INSERT OR REPLACE INTO unfinished VALUES (?, ?, ?)", row)
 
     def failed(self, stream: int, error: Exception) -> None:
@@ -251,6 +265,8 @@ class Rolling:
         self._whose = roller.whose(stream)
         self._packed: list[Packed] = []
         self._figures: list[tuple[int, int, int, bytes]] = []
+        self._open: bytes | None = None
+        """What is open in the end, packed, if nothing else is to be remembered."""
 
     def _what_was_open(self) -> Unfinished:
         held = self._roller.held(self._stream, self._sealed)
@@ -302,6 +318,9 @@ class Rolling:
             for field, block, figures in figures_of_hour(start_ms, finished.hours, sketched, numbers):
                 self._figures.append((self._roller.numbers.field(field), block, start_ms, encode(figures)))
                 yield
+        if self._slice.is_restless:
+            self._open = encode_held(self._known.unfinished.held())
+            yield
 
     def _pack(self, tier: int, rollups: Sequence[Rollup]) -> Iterator[None]:
         stream = self._roller.numbers.stream(self._whose, tier)
@@ -330,8 +349,12 @@ class Rolling:
             "INSERT OR REPLACE INTO rolled VALUES (?, ?, ?, ?)",
             (self._stream, unfinished.open_ms, unfinished.minutes_from, unfinished.hour_from),
         )
+        sealed = int(self._ids[-1])
+        if self._open is not None:
+            self._roller.done_with(self._stream, sealed, self._open, {packed.stream for packed in self._packed})
+            return
         self._known.end_slice(leads)
-        self._known.sealed = int(self._ids[-1])
+        self._known.sealed = sealed
         self._roller.done(self._stream, self._known)
 
     def _roll(self, values: Values, stretch: Stretch) -> Generator[None, None, Rolled]:

@@ -68,6 +68,11 @@ class TierRows:
         """Drop the numbers of layouts that are *gone*."""
         self._layouts = {stream: last for stream, last in self._layouts.items() if last[1] not in gone}
 
+    def forget_stream(self, stream: int) -> None:
+        """Build on no row of a stream, and drop the number of its layout."""
+        self._bases.forget(stream)
+        self._layouts.pop(stream, None)
+
     def pack(self, stream: int, start_ms: int, last_id: int, parts: Sequence[Row]) -> Packed:
         """Pack a bucket, whose records are in *parts*. Raises sqlite3.Error."""
         words = np.concatenate([part.words for part in parts])
