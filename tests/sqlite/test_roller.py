@@ -315,6 +315,7 @@ def test_between_restless_slices_what_is_open_is_packed_and_all_that_there_is(
     assert own._streams == {}
     assert own._forms == {}
     assert own.rows._layouts == {}
+    assert not own._is_busy
     ((stream, (sealed, packed)),) = own._held.items()
     assert isinstance(packed, bytes)
     monkeypatch.setattr(roller, "encode_held", never)

@@ -15,10 +15,11 @@ from msgspec.structs import replace
 from domstat.model import Batch, Partial, Record, Stamp, Value
 from domstat_sinks.sqlite.heads.layout import Entry
 from domstat_sinks.sqlite.heads.numbers import Numbers
-from domstat_sinks.sqlite.heads.row import CODEC_SPARSE, Body
+from domstat_sinks.sqlite.heads.row import CODEC_SPARSE, Body, Words
 from domstat_sinks.sqlite.heads.rows import LayoutRead, Rows
 from domstat_sinks.sqlite.keeping import merging
 from domstat_sinks.sqlite.keeping.sealing import Known
+from domstat_sinks.sqlite.packed import slices
 from domstat_sinks.sqlite.packed.directory import EVERYTHING
 from domstat_sinks.sqlite.packed.segments import Segments
 from domstat_sinks.sqlite.packed.slices import CHANGES_MAX, Columns, Group, Skeleton, Slice, Tick
@@ -271,7 +272,7 @@ def slice_of(layouts: list[int], leads: int = 0, *, in_chunks: bool = False) -> 
     [
         slice_of([1] * 20),
         slice_of([1, 1, 2, 1, 3, 1, 2, 3] * 4),
-        slice_of([*range(30), 1], leads=30),
+        slice_of([*range(30), *range(30)], leads=30),
         slice_of([*range(70)] * 3, in_chunks=True),
         slice_of([*range(CHANGES_MAX)]),
     ],
@@ -341,3 +342,39 @@ def test_values_of_guests_that_pass_by_are_laid_out_once(history: History, monke
     write_each(history, (tick(number, with_params(guest(id=number // 16), params)) for number in range(300)))
     assert peaks
     assert max(peaks) < 1.5
+
+
+def test_unpacking_a_part_takes_no_second_copy_of_it_beside_what_is_kept(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_small(monkeypatch, slice_ticks=256)
+    monkeypatch.setattr(slices, "MATRICES_BYTES", 0)
+    peaks: list[float] = []
+    unpack = Slice.matrix
+
+    def traced(self: Slice, number: int, part: int) -> Words:
+        is_kept = self.is_at_hand(number, part)
+        tracemalloc.start()
+        matrix = unpack(self, number, part)
+        if not is_kept and matrix.nbytes > 100_000:
+            peaks.append(tracemalloc.get_traced_memory()[1] / matrix.nbytes)
+        tracemalloc.stop()
+        assert list(self._matrices) == [(number, part)]
+        return matrix
+
+    monkeypatch.setattr(Slice, "matrix", traced)
+    params: dict[str, Value] = {f"net.rx.bytes[m{number}]": number for number in range(20)}
+    crowd = [with_params(guest(f"g{number}"), params) for number in range(130)]
+    write_each(history, (tick(number, *crowd) for number in range(260)))
+    assert peaks
+    assert max(peaks) < 1.3
+
+
+def test_a_counter_that_falls_is_found_among_more_series_than_are_looked_through_at_once(
+    make_history: Callable[[], History], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slices, "ROWS_AT_ONCE", 3)
+    same_sealed_or_not(
+        make_history,
+        counting([{f"net.rx.bytes[m{i}]": 100 * i + (number % (i + 4)) for i in range(11)} for number in range(23)]),
+    )

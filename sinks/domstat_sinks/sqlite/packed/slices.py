@@ -41,8 +41,11 @@ SHAPES_SPARE = 16
 CHANGES_MAX = 8
 """Changes in a slice up to which what was made for its layouts is kept for the next: see :attr:`Slice.is_restless`."""
 
-MATRICES_BYTES = 16 * 1024 * 1024
+MATRICES_BYTES = 8 * 1024 * 1024
 """Bytes of unpacked parts kept, besides the one at hand: values of a group are sealed and then rolled up."""
+
+ROWS_AT_ONCE = 256
+"""Series that are laid out, or looked through, at once, which takes a copy of them: 1 MiB at 512 ticks."""
 
 
 class Tick(Struct, frozen=True):
@@ -220,7 +223,8 @@ class Slice:
             if parts and present.any():
                 found = [self.matrix(number, part) for part in parts]
                 words = found[0] if len(found) == 1 else np.concatenate(found, axis=1)
-                values[np.ix_(np.flatnonzero(present), ticks)] = words.T[places[present]]
+                for some in _portions(np.flatnonzero(present)):
+                    values[np.ix_(some, ticks)] = words.T[places[some]]
         return Group(members, values)
 
     def _places(
@@ -249,12 +253,19 @@ class Slice:
         """Return the words of one part in all ticks of a layout, a row a tick. Raises DamagedError."""
         key = (number, part)
         if key not in self._matrices:
-            ticks = np.flatnonzero(self.directory.layout_of == number)
-            fresh = np.stack([self._part(self.ticks[tick], part) for tick in ticks])
-            while self._matrices and fresh.nbytes + sum(m.nbytes for m in self._matrices.values()) > MATRICES_BYTES:
-                del self._matrices[next(iter(self._matrices))]
+            ticks = np.flatnonzero(self.directory.layout_of == number).tolist()
+            start, end = self.layout_reads[number].bounds[part]
+            self._make_room(len(ticks) * (end - start) * np.dtype(np.uint64).itemsize)
+            fresh = np.empty((len(ticks), end - start), dtype=np.uint64)
+            for place, tick in enumerate(ticks):
+                fresh[place] = self._part(self.ticks[tick], part)
             self._matrices[key] = fresh
         return self._matrices[key]
+
+    def _make_room(self, size: int) -> None:
+        """Drop the oldest unpacked parts until one of so many bytes may be kept beside the others."""
+        while self._matrices and size + sum(matrix.nbytes for matrix in self._matrices.values()) > MATRICES_BYTES:
+            del self._matrices[next(iter(self._matrices))]
 
     def is_at_hand(self, number: int, part: int) -> bool:
         """Tell whether a part is unpacked already."""
@@ -304,10 +315,12 @@ class Slice:
 
     def _fallen(self, group: Group) -> set[int]:
         """Return the members a counter of which falls, or has no value in some tick of the slice."""
-        counters = group.members.counters
-        values = group.values[counters]
-        falls = (values[:, 1:] < values[:, :-1]).any(axis=1)
-        return {group.members.series[place][0] for place in counters[falls].tolist()}
+        fallen: set[int] = set()
+        for some in _portions(group.members.counters):
+            values = group.values[some]
+            falls = (values[:, 1:] < values[:, :-1]).any(axis=1)
+            fallen.update(group.members.series[place][0] for place in some[falls].tolist())
+        return fallen
 
     def _is_irregular(self, member: int) -> bool:
         placements = self.directory.placements[member]
@@ -351,6 +364,10 @@ class Slice:
     def _moment(self, tick: int, position: int) -> Moment:
         layout = self.ticks[tick].layout
         return moment_within(self.ticks[tick].stamp, layout.guests_before[position], layout.guests or 1)
+
+
+def _portions(rows: Integers) -> list[Integers]:
+    return np.split(rows, range(ROWS_AT_ONCE, len(rows), ROWS_AT_ONCE))
 
 
 def _incarnations(members: Sequence[Member]) -> dict[int, list[int]]:

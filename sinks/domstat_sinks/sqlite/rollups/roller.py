@@ -159,9 +159,7 @@ class Roller:
 
     def hold(self, stream: int, sealed: int, unfinished: Unfinished) -> None:
         """Remember what is open of a stream after the tick *sealed*, until its slice is done."""
-        known = self._held.get(stream)
-        if known is None or known[0] != sealed:
-            self._held[stream] = sealed, unfinished.held()
+        self._held[stream] = sealed, unfinished.held()
 
     def held(self, stream: int, sealed: int) -> Held | None:
         """Return what was open of a stream after the tick *sealed*, if it is known here or was stored by :meth:`keep`.
