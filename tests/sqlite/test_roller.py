@@ -394,6 +394,8 @@ def test_buckets_are_sealed_and_merged_like_ticks(tmp_path: Path, monkeypatch: p
         "SELECT DISTINCT g.level FROM segment g JOIN stream s ON s.id = g.stream WHERE s.tier = 1 ORDER BY 1"
     )
     assert (1,) in found.fetchall()
+    known, own = to._upkeep._known, to._upkeep._numbers.stream(("h", "c"))
+    assert {*known._columns, *known._skeletons} <= {own}, "what was made to seal buckets is kept for hours"
     to.close()
 
 

@@ -126,7 +126,7 @@ class Sealing:
         publish(self._connection, self.segment, self.stream, 0, self._directory)
         self._connection.execute("UPDATE stream SET sealed = ? WHERE id = ?", (self.last_id, self.stream))
         self._clear(kept)
-        if self._slice.is_restless:
+        if self._roller is None or self._slice.is_restless:  # the next slice of buckets is hours away
             known.forget(self.stream)
 
     def give_up(self) -> None:
