@@ -59,6 +59,13 @@ class Column(Struct, frozen=True, array_like=True):
     type: ValueType
 
 
+class _ByField(Struct, frozen=True):
+    """A shape's columns in the order of their fields, and where those of each field are among them."""
+
+    columns: Integers
+    places: dict[int, slice]
+
+
 class _Body(Struct, frozen=True, array_like=True):
     stamps: bytes
     boots: list[str]
@@ -74,7 +81,7 @@ class _Body(Struct, frozen=True, array_like=True):
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Body)
 
-_SHARED = ("groups", "fields", "placements", "subjects", "_shape_of", "_by_field", "_columns_in", "_series", "_places")
+_SHARED = ("groups", "fields", "placements", "subjects", "_shape_of", "_by_field", "_series", "_places")
 """What a directory works out that does not depend on its ticks."""
 _OF_TICKS = ("own", "_ticks_in")
 """What does."""
@@ -169,12 +176,9 @@ class Directory:
         known = self._series.get((field, group))
         if known is None:
             members = range(group * GROUP, min((group + 1) * GROUP, len(self.members)))
-            shape_of, by_field = self._shape_of, self._by_field
             known = self._series[field, group] = []
             for member in members:
-                shape = shape_of[member]
-                own = self.columns_of(member, field) if shape is None else by_field[shape].get(field, ())
-                known += [(member, column) for column in own]
+                known += [(member, column) for column in self.columns_of(member, field)]
         return known
 
     @cached_property
@@ -197,9 +201,14 @@ class Directory:
         """Return a member's columns of one field, in their order."""
         shape = self._shape_of[member]
         if shape is not None:
-            return self._by_field[shape].get(field, [])
+            return self._columns_of(shape, field)
         shapes = {shape for _, _, shape in self.placements[member]}
-        return sorted({column for shape in shapes for column in self._by_field[shape].get(field, [])})
+        return sorted({column for shape in shapes for column in self._columns_of(shape, field)})
+
+    def _columns_of(self, shape: int, field: int) -> list[int]:
+        own = self._by_field[shape]
+        at = own.places.get(field)
+        return [] if at is None else own.columns[at].tolist()
 
     @cached_property
     def _shape_of(self) -> list[int | None]:
@@ -208,27 +217,35 @@ class Directory:
         return [next(iter(own)) if len(own) == 1 else None for own in shapes]
 
     @cached_property
-    def _by_field(self) -> list[dict[int, list[int]]]:
-        """By shape, its columns by field, ascending."""
+    def _by_field(self) -> list[_ByField]:
+        """By shape, its columns by field.
+
+        Where these are is the same for guests that differ in their devices alone, each of which has a shape of its own.
+        """
+        field_of = np.array([column.field for column in self.columns], dtype=np.int64)
+        known: dict[bytes, dict[int, slice]] = {}
         found = []
         for shape in self.shapes:
-            fields: dict[int, list[int]] = {}
-            for column in sorted(shape.tolist()):
-                fields.setdefault(self.columns[column].field, []).append(column)
-            found.append(fields)
+            columns = shape[np.lexsort((shape, field_of[shape]))]
+            fields = field_of[columns]
+            places = known.get(fields.tobytes())
+            if places is None:
+                starts = np.flatnonzero(np.diff(fields, prepend=-1)).tolist()
+                places = known[fields.tobytes()] = dict(
+                    zip(fields[starts].tolist(), map(slice, starts, [*starts[1:], len(fields)]), strict=True)
+                )
+            found.append(_ByField(columns, places))
         return found
-
-    @cached_property
-    def _columns_in(self) -> list[set[int]]:
-        return [set(shape.tolist()) for shape in self.shapes]
 
     def ticks_of(self, member: int, column: int | None = None) -> Integers:
         """Return the ticks in which a member has a value in a column, or is there at all."""
-        layouts = tuple(
-            layout
-            for layout, _, shape in self.placements[member]
-            if column is None or column in self._columns_in[shape]
-        )
+        placements = self.placements[member]
+        if column is not None:
+            field = self.columns[column].field
+            shapes = {shape for _, _, shape in placements}
+            having = {shape for shape in shapes if column in self._columns_of(shape, field)}
+            placements = [placement for placement in placements if placement[2] in having]
+        layouts = tuple([layout for layout, _, _ in placements])
         known = self._ticks_in.get(layouts)
         if known is None:
             known = self._ticks_in[layouts] = np.flatnonzero(np.isin(self.layout_of, layouts))
