@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from domstat.model import Stamp
-from domstat_sinks.sqlite import writer
+from domstat_sinks.sqlite import schema, writer
 from domstat_sinks.sqlite.keeping import merging, sealing, upkeep
 from domstat_sinks.sqlite.packed import slices
 from domstat_sinks.sqlite.packed.segments import Segments
@@ -49,15 +49,15 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upkeep, "STEP_S", 60.0)
     monkeypatch.setattr(upkeep, "TIER_SLICES_MS", {1: 1_800_000, 2: sealing.DAY_MS})
     monkeypatch.setattr(writer, "UPKEEP_AGAIN_S", 0.0)
+    monkeypatch.setattr(schema, "OPEN_PRAGMAS", schema.OPEN_PRAGMAS.replace("= FULL", "= OFF"))  # waits for no disk
     levels = {1: merging.Level(sealing.DAY_MS, 10), 2: merging.Level(sealing.DAY_MS, 20)}
     monkeypatch.setattr(merging, "LEVELS", levels)
 
 
 @pytest.fixture(params=[slices.CHANGES_MAX, -1], ids=["few changes", "restless"])
-def restless(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+def restless(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Slices after which all is remembered, or nothing but what is open, packed."""
     monkeypatch.setattr(slices, "CHANGES_MAX", request.param)
-    return bool(request.param < 0)
 
 
 def is_in_order(ticks: Sequence[Tick]) -> bool:
@@ -88,16 +88,17 @@ def finish_and_compare(to: Writer, path: Path, ticks: Sequence[Tick]) -> None:
     to.close()
 
 
-@pytest.mark.usefixtures("restless")
 @PROPERTY
-@given(seed=st.integers(0, 2**32), step_ms=st.sampled_from([40_000, 200_000]))
+@given(seed=st.integers(0, 2**32), step_ms=st.sampled_from([40_000, 200_000]), is_restless=st.booleans())
 def test_finished_buckets_are_what_the_ticks_come_to_one_by_one(
-    make_history: Callable[[], History], seed: int, step_ms: int
+    make_history: Callable[[], History], seed: int, step_ms: int, is_restless: bool
 ) -> None:
     history = make_history()
     ticks = some_history(seed, length=40, step_ms=step_ms)
-    to = write(Writer(history.path), ticks)
-    finish(to, ticks)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slices, "CHANGES_MAX", -1 if is_restless else slices.CHANGES_MAX)
+        to = write(Writer(history.path), ticks)
+        finish(to, ticks)
     assert_same(stored(history.path, 1), expected(ticks, 1))
     assert_same(stored(history.path, 2), expected(ticks, 2), with_last=is_in_order(ticks))
     to.close()
