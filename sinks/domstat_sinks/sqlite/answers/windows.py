@@ -119,7 +119,8 @@ class Roster:
         """Return when in each call a member was read, None where that is not the same in all."""
         if member not in self._fractions:
             directory = self.directory
-            guests = [(directory.guests[layout], position) for layout, position, _ in directory.placements[member]]
+            at = directory.placements[member].tolist()
+            guests = [(directory.guests[layout], position) for layout, position, _ in at]
             fractions = {(2 * before[position] + 1, 2 * count) for (before, count), position in guests}
             self._fractions[member] = fractions.pop() if len(fractions) == 1 else None
         return self._fractions[member]

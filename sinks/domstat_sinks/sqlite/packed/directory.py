@@ -156,13 +156,15 @@ class Directory:
         return sorted({column.field for column in self.columns})
 
     @cached_property
-    def placements(self) -> list[list[tuple[int, int, int]]]:
-        """By member, where its records are: (layout, position, shape)."""
-        found: list[list[tuple[int, int, int]]] = [[] for _ in self.members]
-        for number, layout in enumerate(self.layouts):
-            for position, (member, shape, _) in enumerate(layout.tolist()):
-                found[member].append((number, position, shape))
-        return found
+    def placements(self) -> list[Integers]:
+        """By member, a row (layout, position, shape) for each of its records."""
+        lengths = [len(layout) for layout in self.layouts]
+        records: Integers = np.concatenate([*self.layouts, np.zeros((0, 3), dtype=np.int64)])
+        layouts = np.repeat(np.arange(len(lengths)), lengths)
+        positions = np.arange(len(records)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        order = np.argsort(records[:, 0], kind="stable")
+        ends = np.cumsum(np.bincount(records[:, 0], minlength=len(self.members)))
+        return np.split(np.stack([layouts, positions, records[:, 1]], axis=1)[order], ends)[: len(self.members)]
 
     @cached_property
     def guests(self) -> list[tuple[list[int], int]]:
@@ -202,7 +204,7 @@ class Directory:
         shape = self._shape_of[member]
         if shape is not None:
             return self._columns_of(shape, field)
-        shapes = {shape for _, _, shape in self.placements[member]}
+        shapes = set(self.placements[member][:, 2].tolist())
         return sorted({column for shape in shapes for column in self._columns_of(shape, field)})
 
     def _columns_of(self, shape: int, field: int) -> list[int]:
@@ -213,7 +215,7 @@ class Directory:
     @cached_property
     def _shape_of(self) -> list[int | None]:
         """By member, its shape, if it has one all along."""
-        shapes = [{shape for _, _, shape in at} for at in self.placements]
+        shapes = [set(at[:, 2].tolist()) for at in self.placements]
         return [next(iter(own)) if len(own) == 1 else None for own in shapes]
 
     @cached_property
@@ -239,16 +241,17 @@ class Directory:
 
     def ticks_of(self, member: int, column: int | None = None) -> Integers:
         """Return the ticks in which a member has a value in a column, or is there at all."""
-        placements = self.placements[member]
+        at = self.placements[member]
         if column is not None:
             field = self.columns[column].field
-            shapes = {shape for _, _, shape in placements}
-            having = {shape for shape in shapes if column in self._columns_of(shape, field)}
-            placements = [placement for placement in placements if placement[2] in having]
-        layouts = tuple([layout for layout, _, _ in placements])
-        known = self._ticks_in.get(layouts)
+            shapes = set(at[:, 2].tolist())
+            having = [shape for shape in shapes if column in self._columns_of(shape, field)]
+            if len(having) < len(shapes):
+                at = at[np.isin(at[:, 2], having)]
+        key = at[:, 0].astype(np.int32).tobytes()
+        known = self._ticks_in.get(key)
         if known is None:
-            known = self._ticks_in[layouts] = np.flatnonzero(np.isin(self.layout_of, layouts))
+            known = self._ticks_in[key] = np.flatnonzero(np.isin(self.layout_of, at[:, 0]))
         return known
 
     def is_everywhere(self, member: int) -> bool:
@@ -256,14 +259,15 @@ class Directory:
         return self._shape_of[member] is not None and len(self.ticks_of(member)) == len(self)
 
     @cached_property
-    def _ticks_in(self) -> dict[tuple[int, ...], Integers]:
+    def _ticks_in(self) -> dict[bytes, Integers]:
+        """By the numbers of some layouts, their ticks."""
         return {}
 
     def names_of(self, member: int) -> list[int]:
         """Return the places of all names that a member had, most often one."""
         found = self._names_of.get(member)
         if found is None:
-            places = self.placements[member]
+            places = self.placements[member].tolist()
             found = sorted({int(self.layouts[layout][position, 2]) for layout, position, _ in places})
             self._names_of[member] = found
         return found
@@ -285,13 +289,13 @@ class Directory:
     def name_at(self, member: int) -> Integers:
         """Return, by layout, the place of the name that a member has in it; -1 where it is not in it."""
         names = np.full(len(self.layouts), -1, dtype=np.int64)
-        for layout, position, _ in self.placements[member]:
+        for layout, position, _ in self.placements[member].tolist():
             names[layout] = self.layouts[layout][position, 2]
         return names
 
     def offsets_ns(self, member: int, ticks: Integers) -> Integers:
         """Return when in each call a member's values were read, as :func:`domstat.model.moment_within` estimates it."""
-        places = {layout: position for layout, position, _ in self.placements[member]}
+        places: dict[int, int] = {layout: position for layout, position, _ in self.placements[member].tolist()}
         if len(places) == 1:
             ((layout, position),) = places.items()
             before, count = self.guests[layout][0][position], self.guests[layout][1]

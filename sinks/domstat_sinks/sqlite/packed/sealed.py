@@ -81,7 +81,7 @@ class SealedTicks:
             anew = directory.breaks.get((member, EVERYTHING), ())
             since_before = zip(there[since + 1 : last].tolist(), spans, strict=True)
             window.spans[member] = {at: span for at, span in since_before if at not in anew}
-            shapes = {shape for _, _, shape in placements}
+            shapes = set(placements[:, 2].tolist())
             for column in sorted({int(column) for shape in shapes for column in directory.shapes[shape]}):
                 self._take(segment, window, member, column)
         return window

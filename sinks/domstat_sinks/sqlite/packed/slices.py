@@ -323,7 +323,7 @@ class Slice:
         return fallen
 
     def _is_irregular(self, member: int) -> bool:
-        placements = self.directory.placements[member]
+        placements = self.directory.placements[member].tolist()
         if len({shape for _, _, shape in placements}) > 1:
             return True
         positions = {layout: position for layout, position, _ in placements}
@@ -334,7 +334,8 @@ class Slice:
 
     def _take_breaks(self, member: int, ticks: Integers, group: Group, places: list[int]) -> None:
         place_of = {group.members.series[place][1]: place for place in places}
-        positions = {layout: (position, shape) for layout, position, shape in self.directory.placements[member]}
+        placements = self.directory.placements[member].tolist()
+        positions = {layout: (position, shape) for layout, position, shape in placements}
         baseline: Baseline | None = None
         last: dict[str, int] = {}
         """By key its last column, another one when its type changes."""
