@@ -325,6 +325,16 @@ def test_between_restless_slices_what_is_open_is_packed_and_all_that_there_is(
         assert connection.execute("SELECT * FROM unfinished").fetchall() == [(stream, sealed, packed)]
 
 
+def test_what_is_packed_and_cannot_be_opened_is_made_again_of_its_ticks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, ticks = tmp_path / "history.db", some_history(4, length=60, step_ms=100_000)
+    monkeypatch.setattr(slices, "CHANGES_MAX", -1)
+    monkeypatch.setattr(roller, "encode_held", lambda _held: b"more than a blob may come to")
+    to = write(Writer(path), ticks)
+    finish_and_compare(to, path, ticks)
+
+
 def test_a_writer_that_died_over_and_over_counts_right(tmp_path: Path) -> None:
     path, ticks = tmp_path / "history.db", some_history(8, length=60, step_ms=100_000)
     chance = random.Random(8)

@@ -168,15 +168,19 @@ class Roller:
         """
         known = self._held.get(stream)
         if known is not None and known[0] == sealed:
-            return decode_held(known[1]) if isinstance(known[1], bytes) else known[1]
-        found = self.connection.execute(
-            "SELECT blob FROM unfinished WHERE stream = ? AND sealed = ?", (stream, sealed)
-        ).fetchone()
-        if found is None:
-            return None
+            kept: Held | bytes = known[1]
+        else:
+            found = self.connection.execute(
+                "SELECT blob FROM unfinished WHERE stream = ? AND sealed = ?", (stream, sealed)
+            ).fetchone()
+            if found is None:
+                return None
+            kept = found[0]
+        if isinstance(kept, Held):
+            return kept
         try:
-            return decode_held(found[0])
-        except DamagedError:  # whoever verifies the file is told; it is made again of its ticks
+            return decode_held(kept)
+        except DamagedError:  # whoever verifies the file is told of what is in it; it is made again of its ticks
             return None
 
     def keep(self) -> None:
