@@ -102,13 +102,35 @@ def test_records_are_counted_that_a_sink_has_neither_done_nor_in_hand() -> None:
     assert held.uncommitted_records(Position(0)) == 2 * 6
 
 
-def test_what_is_gone_from_the_file_is_gone_from_the_tail() -> None:
-    held, parcels = filled(5)
+def committed(count: int) -> Memory:
+    held, parcels = filled(count)
     for one in parcels:
         held.note_packed(one, entry(one))
-    held.note_committed(5)
+    held.note_committed(count)
+    return held
+
+
+def test_what_is_gone_from_the_file_is_neither_in_the_tail_nor_kept() -> None:
+    held = committed(5)
     held.forget(3)
     assert held.begin == 4
+    assert held.restore(5) == 3
+    assert [row[0] for row in held.rows(0, 99)] == [4, 5]
+
+
+def test_what_every_courier_has_is_kept_packed_and_not_as_it_came() -> None:
+    held = committed(5)
+    held.release(4)
+    assert numbers(held.parcels(0, 99, 9)) == [5]
+    assert held.records_for(Position(2), in_flight=(0, 0)) == 2 * 3
+    assert held.restore(5) == 0
+
+
+def test_what_is_kept_is_bounded_as_the_tail_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "TAIL_RECORDS_MAX", 3)
+    held = committed(20)
+    assert [one.number for one in held.kept] == list(range(20 - TAIL_BATCHES_MIN + 1, 21))
+    assert held.restore(20) == 20 - TAIL_BATCHES_MIN
 
 
 def test_what_is_on_its_way_to_the_disk_is_not_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,14 +143,24 @@ def test_what_is_on_its_way_to_the_disk_is_not_let_go(monkeypatch: pytest.Monkey
     assert [row[0] for row in held.rows(0, 99)] == [1, 2]
 
 
-def test_what_the_tail_has_waits_for_the_disk_again() -> None:
+def test_what_is_kept_waits_for_the_disk_again_before_what_waits_already() -> None:
     held, parcels = filled(4)
     for one in parcels:
         held.note_packed(one, entry(one))
     held.note_committed(3)
-    assert held.restore(3, entry) == 0
+    assert held.restore(3) == 0
     assert [row[0] for row in held.rows(0, 99)] == [1, 2, 3, 4]
+    assert list(held.kept) == []
 
 
-def test_where_the_tail_has_nothing_nothing_waits_again() -> None:
-    assert Memory().restore(7, entry) == 7
+def test_what_has_to_go_before_it_was_on_the_disk_takes_nothing_along_that_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = committed(1)
+    monkeypatch.setattr(memory, "PACKED_BYTES_MAX", 5)
+    held.add(late := parcel(2))
+    held.note_packed(late, entry(late))
+    assert [row.number for row in held.add(parcel(3))] == [2]
+    assert [one.number for one in held.kept] == [1]
+
+
+def test_where_nothing_is_kept_nothing_waits_again() -> None:
+    assert Memory().restore(7) == 7

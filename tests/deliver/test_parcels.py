@@ -30,4 +30,4 @@ def test_rows_are_unpacked_and_damaged_ones_are_named() -> None:
     taken = unpacked(rows, Unpacker(), 2, 11)
     assert [(parcel.number, parcel.batch) for parcel in taken.parcels] == [(4, one), (9, one)]
     assert [(row.number, row.records) for row in taken.damaged] == [(5, 3)]
-    assert (taken.first, taken.last) == (2, 11)
+    assert (taken.first, taken.last, taken.records) == (2, 11, 5)

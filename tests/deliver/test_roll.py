@@ -54,6 +54,15 @@ def test_every_sink_has_what_the_one_furthest_behind_has() -> None:
     assert Roll().low(7) == 7
 
 
+def test_what_all_that_are_here_have_is_no_more_than_there_is_and_waits_for_nobody_else() -> None:
+    roll, takers = rolled(a=5, b=3)
+    assert roll.low_here(9) == 3
+    roll.leave(takers["b"])
+    assert roll.low_here(9) == 5
+    assert roll.low_here(4) == 4
+    assert Roll().low_here(7) == 7
+
+
 def test_whoever_came_in_before_the_journal_has_only_what_came_meanwhile() -> None:
     roll, _ = rolled(a=100)
     roll.done("a", 101, 103)

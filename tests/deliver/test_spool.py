@@ -334,6 +334,34 @@ def test_a_file_that_is_removed_while_it_is_in_use_is_begun_anew(make: Make, tmp
     assert not again.has_for("mine")
 
 
+def test_what_a_sink_lacks_that_is_away_outlives_the_file_although_every_courier_has_it(
+    make: Make, tmp_path: Path
+) -> None:
+    spool = make()
+    away, here = Reader("away"), Reader("here")
+    for reader in (away, here):
+        spool.enlist(reader, oldest=False)
+    offer(spool, tick(1))
+    spool.leave(away)
+    assert take_all(spool, "here") == [tick(1)]
+    offer(spool, tick(2))
+    with spool._lock:
+        assert [parcel.batch for parcel in spool._memory.tail] == [tick(2)], "all that are here have the first"
+    (tmp_path / "journal.db").unlink()
+    offer(spool, tick(3))
+    spool.enlist(away, oldest=False)
+    assert take_all(spool, "away") == [tick(1), tick(2), tick(3)]
+
+
+def test_of_what_every_sink_has_nothing_is_in_memory(make: Make) -> None:
+    spool = make()
+    spool.enlist(Reader(), oldest=False)
+    for i in range(3):
+        offer(spool, tick(i))
+        take_all(spool)
+    assert len(spool._memory.tail) == len(spool._memory.kept) == 1
+
+
 # --- bounds
 
 

@@ -1,14 +1,15 @@
 """What of the journal is in memory: the newest batches as they came, and what is not in the file yet. Not locked.
 
-Three queues of numbered batches, each without holes at its end: *incoming* ones are not packed yet, *packed* ones not
-committed, and the *tail* holds the newest whatever has become of them, so that a courier that keeps up never has to
-read or unpack anything.
+Four queues of numbered batches, each without holes at its end: *incoming* ones are not packed yet, *packed* ones not
+committed; the *tail* holds the newest as they came for as long as a courier that keeps up may want them, so that it
+never has to read or unpack anything; and *kept* ones are in the file, for the day it breaks. A batch as it came is
+a hundred objects for a few guests, and packed it is one.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from msgspec import Struct
 
@@ -17,11 +18,11 @@ from domstat.deliver.position import Position
 from domstat.model import Batch
 
 TAIL_RECORDS_MAX = 1_000
-"""Records kept in the tail: some ticks of an ordinary host; the newest batches at any rate."""
+"""Records in the tail, and kept: some ticks of an ordinary host; the newest batches at any rate."""
 
 TAIL_BATCHES_MIN = 4
 TAIL_BATCHES_MAX = 1_000
-"""Batches in the tail: a tick of a few streams at least, and no more than this however small they are."""
+"""Batches in the tail, and kept: a tick of a few streams at least, and no more than this however small they are."""
 
 PACKED_BYTES_MAX = 64 << 20
 INCOMING_RECORDS_MAX = 20_000
@@ -41,11 +42,13 @@ class Memory:
     def __init__(self) -> None:
         self.incoming: deque[Parcel] = deque()
         self.packed: deque[Entry] = deque()
+        self.kept: deque[Entry] = deque()
         self.tail: deque[Parcel] = deque()
         self.committing = 0
         """So many of the packed ones are on their way to the disk."""
         self._incoming_records = 0
         self._packed_bytes = 0
+        self._kept_records = 0
         self._tail_records = 0
 
     def add(self, parcel: Parcel) -> list[Removed]:
@@ -55,25 +58,22 @@ class Memory:
         self.tail.append(parcel)
         self._incoming_records += records
         self._tail_records += records
-        while len(self.tail) > TAIL_BATCHES_MAX or self._is_tail_full():
+        while _is_full(len(self.tail), self._tail_records):
             self._tail_records -= len(self.tail.popleft().batch.records)
         return list(self._overflow())
-
-    def _is_tail_full(self) -> bool:
-        return len(self.tail) > TAIL_BATCHES_MIN and self._tail_records > TAIL_RECORDS_MAX
 
     def _overflow(self) -> Iterator[Removed]:
         while len(self.packed) > self.committing and self._packed_bytes > PACKED_BYTES_MAX:
             entry = self.packed[self.committing]  # those before it will be in the file, or stay
             del self.packed[self.committing]
             self._packed_bytes -= len(entry.blob)
-            self.forget(entry.number)
+            self.release(entry.number)
             yield Removed(entry.number, entry.records)
         while len(self.incoming) > 1 and self._incoming_records > INCOMING_RECORDS_MAX:
             # The thread that packs is stuck: what is packed is older, and may be on its way to the disk.
             parcel = self.incoming.popleft()
             self._incoming_records -= len(parcel.batch.records)
-            self.forget(parcel.number)
+            self.release(parcel.number)
             yield Removed(parcel.number, len(parcel.batch.records))
 
     def note_packed(self, parcel: Parcel, entry: Entry | None) -> bool:
@@ -91,21 +91,34 @@ class Memory:
         return True
 
     def note_committed(self, number: int) -> None:
-        """Forget what is packed up to a number: it is in the file."""
+        """Keep what is packed up to a number apart: it is in the file."""
         while self.packed and self.packed[0].number <= number:
-            self._packed_bytes -= len(self.packed.popleft().blob)
+            entry = self.packed.popleft()
+            self._packed_bytes -= len(entry.blob)
+            self.kept.append(entry)
+            self._kept_records += entry.records
+        while _is_full(len(self.kept), self._kept_records):
+            self._kept_records -= self.kept.popleft().records
 
-    def restore(self, up_to: int, pack: Callable[[Parcel], Entry]) -> int:
-        """Have what the tail has up to a number wait for the disk again; return the number before it."""
-        entries = [pack(parcel) for parcel in self.tail if parcel.number <= up_to]
-        self.packed.extendleft(reversed(entries))
-        self._packed_bytes += sum(len(entry.blob) for entry in entries)
-        return entries[0].number - 1 if entries else up_to
+    def restore(self, up_to: int) -> int:
+        """Have what is kept, up to a number, wait for the disk again; return the number before it."""
+        before = self.kept[0].number - 1 if self.kept else up_to
+        self.packed.extendleft(reversed(self.kept))
+        self._packed_bytes += sum(len(entry.blob) for entry in self.kept)
+        self.kept.clear()
+        self._kept_records = 0
+        return before
 
-    def forget(self, number: int) -> None:
-        """Forget the tail up to a number: it is gone from the file, and counted as gone."""
+    def release(self, number: int) -> None:
+        """Let go of what came up to a number: every courier that is here has it, or nobody gets it any more."""
         while self.tail and self.tail[0].number <= number:
             self._tail_records -= len(self.tail.popleft().batch.records)
+
+    def forget(self, number: int) -> None:
+        """Forget everything up to a number: every sink has it, or it is gone from the file and counted as gone."""
+        self.release(number)
+        while self.kept and self.kept[0].number <= number:
+            self._kept_records -= self.kept.popleft().records
 
     @property
     def begin(self) -> int | None:
@@ -136,8 +149,12 @@ class Memory:
 
     def records_for(self, at: Position, in_flight: tuple[int, int]) -> int:
         """Count the records here that a sink has neither done nor in its hands."""
-        known = {entry.number: entry.records for entry in self.packed}
+        known = {entry.number: entry.records for queue in (self.kept, self.packed) for entry in queue}
         for queue in (self.tail, self.incoming):
             known.update((parcel.number, len(parcel.batch.records)) for parcel in queue)
         first, last = in_flight
         return sum(records for number, records in known.items() if not at.has(number) and not first <= number <= last)
+
+
+def _is_full(batches: int, records: int) -> bool:
+    return batches > TAIL_BATCHES_MAX or (batches > TAIL_BATCHES_MIN and records > TAIL_RECORDS_MAX)

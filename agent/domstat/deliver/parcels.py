@@ -26,6 +26,11 @@ class Taken(Struct, frozen=True):
     last: int
     damaged: tuple[Removed, ...] = ()
 
+    @property
+    def records(self) -> int:
+        """How many records there are, the damaged ones included."""
+        return sum(len(one.batch.records) for one in self.parcels) + sum(row.records for row in self.damaged)
+
 
 class Lag(Struct, frozen=True):
     """How far a sink is behind: batches, seconds since the oldest of them came, bytes the journal keeps for it."""

@@ -35,6 +35,10 @@ class Roll:
         """Return the number up to which every sink has everything; *otherwise* if there is no sink."""
         return min((at.low for at in self.positions.values()), default=otherwise)
 
+    def low_here(self, at_most: int) -> int:
+        """Return the number, *at_most* this, up to which every sink that is here has everything."""
+        return min([at_most, *(self.positions[name].low for name in self.readers)])
+
     def enlist(self, reader: Reader, new: Position) -> None:
         """Take a sink in, at *new* if it has no position."""
         self.readers[reader.name] = reader

@@ -230,9 +230,7 @@ class Spool:
             return self._hand(name, Taken(tuple(parcels), parcels[0].number, parcels[-1].number)) if parcels else None
 
     def _hand(self, name: str, taken: Taken) -> Taken:
-        records = sum(len(parcel.batch.records) for parcel in taken.parcels)
-        records += sum(row.records for row in taken.damaged)
-        self._roll.readers[name].note_taken(taken.first, taken.last, records)
+        self._roll.readers[name].note_taken(taken.first, taken.last, taken.records)
         return taken
 
     def take(self, name: str, batches: int, unpacker: Unpacker) -> Taken:
@@ -396,7 +394,7 @@ class Spool:
             return False
         with self._rows, self._lock:
             self._keeper.journal = None
-            self._committed = self._memory.restore(self._committed, packed)
+            self._committed = self._memory.restore(self._committed)
             self._roll.store_all()
             self._roll.note_only(self._memory, Why.DAMAGED)
         fresh = self._keeper.set_aside(journal, error)
@@ -411,9 +409,11 @@ class Spool:
         self._roll.note_stored(positions)
         if entries:
             self.commits += 1
-            self._committed = entries[-1].number
-            self._memory.note_committed(self._committed)
-            self._trimmer.note(self._committed)
+            committed = self._committed = entries[-1].number
+            self._memory.note_committed(committed)
+            self._memory.release(self._roll.low_here(committed))
+            self._memory.forget(min(committed, self._roll.low(committed)))
+            self._trimmer.note(committed)
         self._keeper.note_written(self._lost)
         self._ready.notify_all()
 
