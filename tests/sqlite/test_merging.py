@@ -6,15 +6,17 @@ import random
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from domstat.model import Partial, Record, Value
 from domstat_sinks.sqlite.heads.row import DamagedError, Words
-from domstat_sinks.sqlite.keeping import merging
+from domstat_sinks.sqlite.keeping import merging, sealing
 from domstat_sinks.sqlite.keeping.merging import Level, Merging, due
 from domstat_sinks.sqlite.keeping.sealing import DAY_MS
+from domstat_sinks.sqlite.packed.directory import Directory
 from domstat_sinks.sqlite.packed.prediction import predict
 from domstat_sinks.sqlite.packed.segments import Segments
 
@@ -220,6 +222,35 @@ def test_what_others_are_predicted_from_is_held_for_the_ticks_that_it_has(
     write_each(history, (tick(number, guest(cpu_time=number), passing(number)) for number in range(140)))
     assert {size for _, size in held} >= {8 * 4}
     assert all(its == size for its, size in held)
+
+
+def test_of_what_is_merged_nothing_is_remembered_that_is_not_needed_twice(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies beside a day's chunks as small objects, thousands of them, keeps memory from being given back."""
+    directories: list[Directory] = []
+
+    class Noted(merging._Input):
+        def __init__(self, segment: int, directory: Directory) -> None:
+            super().__init__(segment, directory)
+            directories.append(directory)
+
+    def publish(*into: Any) -> None:
+        breaks = into[-1].breaks
+        assert len({id(ticks) for ticks in breaks.values()}) < len(breaks)
+        sealing.publish(*into)
+
+    monkeypatch.setattr(merging, "_Input", Noted)
+    monkeypatch.setattr(merging, "publish", publish)
+
+    def passing(number: int) -> Record:  # a guest that comes anew every four ticks, at times with more of it
+        more: dict[str, Value] = {"odd": number} if number // 4 % 2 else {}
+        return with_params(guest("b", id=number // 4), {"cpu.time": 9 - number % 4, "cpu.user": 9 - number % 4} | more)
+
+    write_each(history, (tick(number, guest(cpu_time=number), passing(number)) for number in range(60)))
+    assert directories
+    known = ("_series", "_places", "extras", "breaks")
+    assert [name for of in directories for name in known if vars(of).get(name)] == []
 
 
 def test_what_a_counter_counted_leaves_out_what_was_another_incarnations(history: History) -> None:

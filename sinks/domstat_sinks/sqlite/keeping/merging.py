@@ -7,7 +7,7 @@ strung together, and what the ticks of the later segment follow on, its leads, a
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -211,7 +211,8 @@ class Merging:
         for place in np.flatnonzero(~is_whole).tolist():
             member, column = int(own.members[of[place]]), int(own.columns[of[place]])
             at = item.ticks[item.directory.ticks_of(member, column)]
-            words[rows[place], at[at >= 0]] = self._read.words(item.segment, member, column)[at >= 0]
+            row = int(own.rows[of[place]])
+            words[rows[place], at[at >= 0]] = self._read.words(item.segment, member, column, row=row)[at >= 0]
 
     def _references(self, name: str, field: _Field, group: int) -> Generator[bool, None, dict[tuple[int, int], Words]]:
         """Return, by series, what it is predicted from, where its member has all of that in the same ticks."""
@@ -255,6 +256,8 @@ def _merged(inputs: Sequence[_Input]) -> Generator[bool, None, Directory]:
     _merge_ticks(made, inputs)
     pace = chunk.Pace()
     boots, members, names, columns, shapes, layouts = (Index() for _ in range(6))
+    breaks: dict[tuple[int, ...], list[int]] = {}
+    """The ticks at which all counters of a guest begin anew are one list."""
     boot, layout_of = np.zeros(len(made.ids), dtype=np.int64), np.zeros(len(made.ids), dtype=np.int64)
     for item in inputs:
         old = item.directory
@@ -277,7 +280,9 @@ def _merged(inputs: Sequence[_Input]) -> Generator[bool, None, Directory]:
             key = (to_member[member], int(to_column[column]) if column >= 0 else column)
             kept = [int(item.ticks[tick]) for tick in ticks if item.ticks[tick] >= 0]
             if kept:
-                made.breaks[key] = sorted({*made.breaks.get(key, []), *kept})
+                all_ = sorted({*made.breaks.get(key, []), *kept})
+                made.breaks[key] = breaks.setdefault(tuple(all_), all_)
+        old.extras, old.breaks = {}, {}
         if pace.is_enough(len(old.columns)):
             yield True
     made.boot, made.layout_of = boot, layout_of
@@ -289,27 +294,20 @@ def _merged(inputs: Sequence[_Input]) -> Generator[bool, None, Directory]:
 
 def _merge_ticks(made: Directory, inputs: Sequence[_Input]) -> None:
     """Put the inputs' ticks in order; what several have is taken from the first that has it as its own."""
-    ids: dict[int, tuple[int, int]] = {}
-    for number, item in enumerate(inputs):
-        for tick, (head_id, lead) in enumerate(
-            zip(item.directory.ids.tolist(), item.directory.lead.tolist(), strict=True)
-        ):
-            if head_id not in ids or not lead:
-                ids[head_id] = (number, tick)
-    order = sorted(ids)
-    for item in inputs:
-        item.ticks = np.full(len(item.directory), -1, dtype=np.int64)
-    for place, head_id in enumerate(order):
-        number, tick = ids[head_id]
-        inputs[number].ticks[tick] = place
-    chosen = [ids[head_id] for head_id in order]
 
-    def gather(pick: Callable[[Directory], Any]) -> Integers:
-        return np.array([int(pick(inputs[number].directory)[tick]) for number, tick in chosen], dtype=np.int64)
+    def of_all(name: str) -> Integers:
+        return np.concatenate([getattr(item.directory, name) for item in inputs])
 
-    made.ids = np.array(order, dtype=np.int64)
-    made.time_ms, made.boot_ns = gather(lambda old: old.time_ms), gather(lambda old: old.boot_ns)
-    made.call_ns, made.lead = gather(lambda old: old.call_ns), gather(lambda old: old.lead)
+    ids = of_all("ids")
+    order = np.lexsort((of_all("lead"), ids))
+    chosen = order[np.flatnonzero(np.diff(ids[order], prepend=-1))]
+    places = np.full(len(ids), -1, dtype=np.int64)
+    places[chosen] = np.arange(len(chosen))
+    ends = np.cumsum([len(item.directory) for item in inputs])
+    for item, own in zip(inputs, np.split(places, ends), strict=False):  # behind the last end there is one more: none
+        item.ticks = own
+    for name in ("ids", "time_ms", "boot_ns", "call_ns", "lead"):
+        setattr(made, name, of_all(name)[chosen])
 
 
 def _translated(layout: Integers, translate: Sequence[Integers]) -> Integers:
