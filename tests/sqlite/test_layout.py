@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from domstat.catalog import ValueType
 from domstat.model import Value
-from domstat_sinks.sqlite.heads.layout import Shapes, type_of, value_of
+from domstat_sinks.sqlite.heads.layout import Shapes, shared_column, type_of, value_of
 from records import guest_record
 
 
@@ -53,3 +53,11 @@ def test_any_value_comes_back_from_its_word(value: Value) -> None:
 def test_guests_alike_share_a_shape() -> None:
     shapes = Shapes()
     assert shapes.of(guest_record("a")) is shapes.of(guest_record("b"))
+
+
+def test_a_column_is_made_once_unless_no_other_guest_can_have_it() -> None:
+    of_a_disk = [shared_column("block.wr.bytes", "vda", ValueType.U64) for _ in range(2)]
+    assert of_a_disk[0] is of_a_disk[1]
+    of_a_nic = [shared_column("net.rx.bytes", "52:54:00:00:00:01", ValueType.U64) for _ in range(2)]
+    assert of_a_nic[0] == of_a_nic[1]
+    assert of_a_nic[0] is not of_a_nic[1], "kept for whoever asks next, it would outlive its guest"

@@ -18,8 +18,11 @@ I64_MAX = (1 << 63) - 1
 SHAPES_MAX = 65_536
 """Records whose very keys are known: more guests than one answer can hold."""
 
-COLUMNS_MAX = 2_048
-"""Columns shared: those that guests have in common; those of their NICs pass through."""
+COLUMNS_MAX = 4_096
+"""Columns shared: those that guests have in common, and some of a thousand statistics of each five minutes."""
+
+_ADDRESS = ":"
+"""What only the names of NICs have in them, which are addresses."""
 
 _PACK_CODES = {
     ValueType.I64: "q",
@@ -31,7 +34,7 @@ _PACK_CODES = {
 """How a value becomes 64 bits."""
 
 
-class Column(Struct, frozen=True, array_like=True):
+class Column(Struct, frozen=True, array_like=True, gc=False):
     """One value's place in a record: what it is, and its type."""
 
     field: str
@@ -66,7 +69,7 @@ def _is_flag(column: Column) -> bool:
     return field.known and field.type is ValueType.BOOL
 
 
-class Entry(Struct, frozen=True):
+class Entry(Struct, frozen=True, gc=False):
     """One record's place in a layout: whose values these are. *name* is the guest's or the pool's."""
 
     kind: str
@@ -144,10 +147,16 @@ def _column(key: str, value: Value) -> Column:
     return shared_column(field, device, type_of(field, value))
 
 
-@lru_cache(maxsize=COLUMNS_MAX)
 def shared_column(field: str, device: str | None, type_: ValueType) -> Column:
-    """Make a column once: guests differ in their NICs' addresses and share all the rest."""
-    return Column(field, device, type_)
+    """Make a column, once if guests may have it in common: they differ in their NICs' addresses alone.
+
+    What a guest has for itself goes with it; remembered up to a number, it would be of guests that have gone.
+    """
+    is_own = device is not None and _ADDRESS in device
+    return Column(field, device, type_) if is_own else _in_common(field, device, type_)
+
+
+_in_common = lru_cache(maxsize=COLUMNS_MAX)(Column)
 
 
 def unpack(columns: Sequence[Column], bits: Sequence[int], texts: dict[int, str]) -> list[Value]:

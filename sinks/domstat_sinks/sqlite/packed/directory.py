@@ -41,7 +41,7 @@ _STAMPS = 7
 """Arrays of one number a tick: id, time, boot-time clock, boot, duration of the call, layout, lead or not."""
 
 
-class Member(Struct, frozen=True, array_like=True):
+class Member(Struct, frozen=True, array_like=True, gc=False):
     """Whose values these are. *name* is that of what has no uuid; *occurrence* tells apart what is in a tick twice."""
 
     kind: str
@@ -51,7 +51,7 @@ class Member(Struct, frozen=True, array_like=True):
     occurrence: int = 0
 
 
-class Column(Struct, frozen=True, array_like=True):
+class Column(Struct, frozen=True, array_like=True, gc=False):
     """A column: *field* is its number in the file."""
 
     field: int

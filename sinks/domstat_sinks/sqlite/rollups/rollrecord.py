@@ -35,7 +35,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from domstat.catalog import DERIVED, ValueType
-from domstat_sinks.sqlite.heads.layout import COLUMNS_MAX, Column, Entry
+from domstat_sinks.sqlite.heads.layout import Column, Entry, shared_column
 from domstat_sinks.sqlite.heads.row import Words
 from domstat_sinks.sqlite.rollups.recipes import COUNTERS, LEVELS, Sort
 from domstat_sinks.sqlite.rollups.rollplan import Columns, Flags, Real, Scope, Whole
@@ -44,6 +44,9 @@ from domstat_sinks.sqlite.rollups.rollstats import Rollup, is_alike
 TICKS, COVERED = "rollup.ticks", "rollup.covered"
 
 STATISTICS = frozenset({"increment", "max_rate", "covered", "last", "min", "max", "mean", "count"})
+
+NAMES_MAX = 2_048
+"""Names of columns remembered: the catalogue's fields with all their statistics."""
 
 _BITS_DROPPED = np.uint64(42)
 _HALF = np.uint64(1 << 41)
@@ -211,7 +214,8 @@ def _select(mark: bytes, outputs: Sequence[Sequence[_Output]], flags: Sequence[F
         for output in of:
             which = np.flatnonzero(output.is_stored)
             for record, i in zip(output.columns.records[which].tolist(), which.tolist(), strict=True):
-                column = _column(*output.columns.names[i], output.statistic, type_)
+                field, device = output.columns.names[i]
+                column = shared_column(_named(field, output.statistic), device, type_)
                 found.setdefault(record, []).append((place, column))
                 place += 1
     return _Selection(
@@ -223,10 +227,9 @@ def _select(mark: bytes, outputs: Sequence[Sequence[_Output]], flags: Sequence[F
     )
 
 
-@lru_cache(maxsize=COLUMNS_MAX)
-def _column(field: str, device: str | None, statistic: str, type_: ValueType) -> Column:
-    """Name a column; records alike share theirs."""
-    return Column(f"{field}:{statistic}" if statistic else field, device, type_)
+@lru_cache(maxsize=NAMES_MAX)
+def _named(field: str, statistic: str) -> str:
+    return f"{field}:{statistic}" if statistic else field
 
 
 def _outputs(rollup: Rollup, bucket: int, traits: _Traits) -> list[list[_Output]]:
