@@ -124,11 +124,11 @@ def _take_apart(keys: tuple[str, ...]) -> tuple[_Template, tuple[str, ...]]:
 _taken_apart = Lately(_take_apart, SHAPES_MAX)
 
 
-def _put_together(fields: tuple[str, ...], places: tuple[int, ...], devices: tuple[str, ...]) -> tuple[str, ...]:
+def _put_together(template: _Template, devices: tuple[str, ...]) -> tuple[str, ...]:
     """Make keys of a template and devices; the inverse of :func:`_take_apart`."""
     return tuple(
         key_of(field, None if place == _NO_DEVICE else devices[place])
-        for field, place in zip(fields, places, strict=True)
+        for field, place in zip(template.fields, template.places, strict=True)
     )
 
 
@@ -260,8 +260,8 @@ def _samples(body: _Body, stamp: Stamp) -> Iterable[tuple[int, Sample]]:
 
 
 def _keys(row: _Row, body: _Body) -> tuple[str, ...]:
-    fields, places = body.templates[row.template]
-    return _together(fields, places, row.devices)
+    template = _template(*body.templates[row.template])  # not the row's own, whose every name is another string
+    return _together(template, row.devices)
 
 
 def _record(row: _Row, body: _Body, stamp: Stamp, sample: Sample | None, known: dict[str, Sample]) -> Record:

@@ -21,6 +21,7 @@ from domstat_sinks.sqlite.keeping import merging
 from domstat_sinks.sqlite.keeping.pruning import prune
 from domstat_sinks.sqlite.keeping.retention import Bounds, Retention, Shrinking
 from domstat_sinks.sqlite.keeping.sealing import DAY_MS, TICKS_MAX, Known, Sealing, Sweeper
+from domstat_sinks.sqlite.keeping.turns import TURNS
 from domstat_sinks.sqlite.rollups.careful import carefully
 from domstat_sinks.sqlite.rollups.days import Days
 from domstat_sinks.sqlite.rollups.roller import Roller
@@ -111,7 +112,7 @@ class Upkeep:
     def forget(self) -> None:
         """Begin anew with what the file says: after a start, and after a failure."""
         self._numbers.forget()
-        self._work: _Work | None = None
+        self._put_down()
         self._known = Known(self._connection, self._numbers)
         self._roller = Roller(
             self._connection, self._numbers, self._ids, self.ends_slice, self.added, self._say_not_rolled
@@ -132,7 +133,7 @@ class Upkeep:
 
     def stop(self) -> None:
         """Let go of the piece of work at hand, which keeps SQLite from closing the file; store what is open."""
-        self._work = None
+        self._put_down()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             self._roller.keep()
@@ -174,7 +175,7 @@ class Upkeep:
     def changed(self, stream: int) -> None:
         """Take note that a head row of a stream was written anew: what was made of the old one is void."""
         if self._work is not None and self._work.stream == stream and isinstance(self._work, Sealing):
-            self._work = None
+            self._put_down()
             self._sweeping = True
 
     def run(self, step_s: float | None = None) -> bool:
@@ -183,7 +184,7 @@ class Upkeep:
         Raises sqlite3.Error; then what the step did is undone.
         """
         until = time.monotonic() + (STEP_S if step_s is None else step_s)
-        while self._has_work():
+        while self._may_go_on():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 for _ in self._steps(until):
@@ -218,19 +219,31 @@ class Upkeep:
 
     def _steps(self, until: float) -> Iterator[None]:
         """Do steps until the time is over or nothing is left, at least one."""
-        while self._has_work():
+        while self._may_go_on():
             self._step()
             yield
             if time.monotonic() >= until:
                 return
 
     def _has_work(self) -> bool:
-        return (
-            self._work is not None
-            or self._sweeping
-            or bool(self._to_merge)
-            or any(known.due for known in self._streams.values())
-        )
+        return self._sweeping or self._is_due()
+
+    def _is_due(self) -> bool:
+        """Whether a piece of work is at hand or to be begun."""
+        return self._work is not None or bool(self._to_merge) or any(known.due for known in self._streams.values())
+
+    def _may_go_on(self) -> bool:
+        """Whether there is work that may be done now."""
+        return self._sweeping or (self._is_due() and self._is_ones_turn())
+
+    def _is_ones_turn(self) -> bool:
+        """Whether a piece of work may be begun; one that is at hand is gone on with, and so is what piles up."""
+        return TURNS.take() or self._work is not None or self._is_behind()
+
+    def _put_down(self) -> None:
+        """Have no piece of work at hand."""
+        self._work: _Work | None = None
+        TURNS.give()
 
     def _is_behind(self) -> bool:
         """Whether so much waits to be sealed that head rows would pile up."""
@@ -246,13 +259,15 @@ class Upkeep:
         return bool(waiting == most)
 
     def _step(self) -> None:
-        if self._work is None:
-            self._work = self._next()
+        if self._is_due() and self._is_ones_turn():
+            self._work = self._work or self._next()
+            if self._work is None:
+                TURNS.give()
         work = self._work
         if work is None:
             self._sweeping = self._tidy_up()
         elif not self._goes_on(work):
-            self._work = None
+            self._put_down()
             self._finished(work)
 
     def _tidy_up(self) -> bool:
