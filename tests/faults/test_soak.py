@@ -6,6 +6,7 @@ fails for a while. What the agent and its workers hold is looked at all along: m
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -33,6 +34,9 @@ EVERY_S = 5.0
 
 LOOK_S = 0.5
 """Between two looks at what is held."""
+
+YOUNG_S = 2.0
+"""A worker that began more lately may still be at its imports: less is held then than a moment later, by 6 MiB."""
 
 SETTLED = 2
 """Of so many parts of the time the first is left out, in the long form a day of ticks: what a history does once a day
@@ -69,9 +73,16 @@ def held(pid: int) -> dict[str, int] | None:
             "threads": len(list(Path(f"/proc/{pid}/task").iterdir())),
             "descriptors": len(list(Path(f"/proc/{pid}/fd").iterdir())),
             "workers": len(processes) - 1,
+            "youngest_s": int(min(age_s(one) for one in processes)),
         }
     except (FileNotFoundError, ProcessLookupError):
         return None
+
+
+def age_s(pid: int) -> float:
+    """Return how long ago a process began."""
+    began = int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - began
 
 
 @contextmanager
@@ -102,9 +113,11 @@ def growth(looks: list[tuple[float, dict[str, int]]], what: str, usual: int) -> 
 
 
 def settled(looks: list[tuple[float, dict[str, int]]], what: str, usual: int) -> list[tuple[float, int]]:
-    """Return when how much of something was held, after the first part, with the *usual* number of workers."""
+    """Return when how much of something was held, after the first part, with the *usual* number of workers, all up."""
     after = looks[len(looks) // SETTLED :]
-    return [(at_s, found[what]) for at_s, found in after if found["workers"] == usual]
+    return [
+        (at_s, found[what]) for at_s, found in after if found["workers"] == usual and found["youngest_s"] >= YOUNG_S
+    ]
 
 
 def at_rest(chosen: list[tuple[float, int]]) -> list[tuple[float, int]]:
