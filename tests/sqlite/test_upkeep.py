@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import queue
 import random
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
@@ -16,6 +18,7 @@ from domstat.model import Batch
 from domstat_sinks.sqlite import connect, writer
 from domstat_sinks.sqlite.keeping import merging, upkeep
 from domstat_sinks.sqlite.keeping.sealing import DAY_MS, Sealing
+from domstat_sinks.sqlite.keeping.turns import Turns
 
 from .conftest import History
 from .sealings import (
@@ -409,3 +412,101 @@ def test_in_bulk_slices_are_long_and_what_they_say_is_the_same(
     assert ticks == [] or min(ticks) >= 9
     assert sum(levels(bulk)) < sum(levels(usual)) or len(levels(bulk)) < len(levels(usual))
     assert said(bulk) == said(usual)
+
+
+# Beside other histories.
+
+
+@pytest.fixture
+def turns(monkeypatch: pytest.MonkeyPatch) -> Turns:
+    made = Turns()
+    monkeypatch.setattr(upkeep, "TURNS", made)
+    return made
+
+
+@pytest.fixture
+def others(turns: Turns) -> Iterator[Callable[[str], None]]:
+    """Has another thread ask for a turn, or give it."""
+    asked: queue.Queue[str] = queue.Queue()
+
+    def work() -> None:
+        for what in iter(asked.get, ""):
+            getattr(turns, what)()
+            asked.task_done()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+
+    def ask_for(what: str) -> None:
+        asked.put(what)
+        asked.join()
+
+    yield ask_for
+    asked.put("")
+    thread.join()
+
+
+def finish(history: History) -> None:
+    """Finish the piece of work at hand, and begin none."""
+    own = writer_of(history)._upkeep
+    for _ in range(500):
+        if own._work is None:
+            return
+        step(history)
+    pytest.fail("it has no end")
+
+
+def test_nothing_is_sealed_while_another_history_of_the_process_seals(
+    history: History, others: Callable[[str], None]
+) -> None:
+    others("take")
+    write_alone(history, *numbers(0, 7))
+    for _ in range(50):
+        step(history)
+    assert levels(history) == []
+    assert times(exported(history.reader())) == [at_ms(number) for number in range(7)]
+    others("give")
+    rest(history)
+    assert levels(history) == [0]
+
+
+def test_what_is_at_hand_is_gone_on_with_whoever_has_the_turn(
+    history: History, turns: Turns, others: Callable[[str], None]
+) -> None:
+    write_each(history, numbers(0, 1))
+    write_alone(history, *numbers(1, 6))
+    step(history)
+    turns.give()
+    others("take")
+    finish(history)
+    assert levels(history) == [0]
+
+
+def test_what_piles_up_is_sealed_whoever_has_the_turn(
+    history: History, others: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "TICKS_MAX", 3)
+    monkeypatch.setattr(upkeep, "BEHIND", 2)
+    others("take")
+    history.write(*numbers(0, 5))
+    assert levels(history) == []
+    history.write(*numbers(5, 8))
+    assert sum(ticks for (ticks,) in query(history, "SELECT ticks FROM segment")) >= 3
+
+
+def close(history: History) -> None:
+    history.sink.close()
+
+
+@pytest.mark.parametrize("end", [finish, close])
+def test_a_turn_ends_with_the_work(
+    history: History, turns: Turns, others: Callable[[str], None], end: Callable[[History], None]
+) -> None:
+    write_alone(history, *numbers(0, 6))
+    step(history)
+    others("take")
+    step(history)
+    assert turns._holder == threading.get_ident()
+    end(history)
+    others("take")
+    assert turns._holder not in {None, threading.get_ident()}
