@@ -13,7 +13,9 @@ from msgspec.structs import replace
 
 from answers import Guest, Telling, answer, stamp
 from domstat.collect.sample import Sampled
+from domstat.deliver import codec
 from domstat.deliver.codec import DamagedRowError, Stream, Unpacker, guests_of, pack
+from domstat.memo import Lately
 from domstat.model import Batch, Figures, Kind, Partial, Stamp
 from records import batch, event_record, gap_record, guest_params, guest_record, one_of_each, sleeper_record
 
@@ -169,3 +171,18 @@ def test_what_rates_are_taken_against_can_be_had_alone() -> None:
     (seen,) = guests_of(pack(one))
     assert (seen.domain.name, seen.partial, seen.anew) == ("web-1", Partial(("block",)), ("vda",))
     assert dict(zip(seen.keys, seen.values, strict=True)) == guest_params()
+
+
+def test_guests_that_differ_in_their_devices_share_what_their_keys_are_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    templates = []
+
+    def put_together(template: codec._Template, devices: tuple[str, ...]) -> tuple[str, ...]:
+        templates.append(template)
+        return codec._put_together(template, devices)
+
+    monkeypatch.setattr(codec, "_together", Lately(put_together, 100))
+    macs = ("52:54:00:00:00:01", "52:54:00:00:00:02")
+    batches = [batch(guest_record(params={"cpu.time": 1, f"net.rx.bytes[{mac}]": 2}, first=True)) for mac in macs]
+    assert through(batches) == batches
+    first, second = templates
+    assert first is second, "not the names in each row, which are new strings every time"
