@@ -121,9 +121,9 @@ def settled(looks: list[tuple[float, dict[str, int]]], what: str, usual: int) ->
 
 
 def at_rest(chosen: list[tuple[float, int]]) -> list[tuple[float, int]]:
-    """Return of each part of the time the look that found least."""
-    size = max(1, len(chosen) // PARTS)
-    return [min(chosen[i : i + size], key=lambda look: look[1]) for i in range(0, len(chosen), size)]
+    """Return of each part of the time the look that found least; the parts are alike, none is a rest of some looks."""
+    parts = np.array_split(np.arange(len(chosen)), PARTS)
+    return [min((chosen[i] for i in part), key=lambda look: look[1]) for part in parts if len(part)]
 
 
 def slope(chosen: list[tuple[float, int]]) -> float:
