@@ -19,7 +19,7 @@ SHAPES_MAX = 65_536
 """Records whose very keys are known: more guests than one answer can hold."""
 
 COLUMNS_MAX = 4_096
-"""Columns shared: those that guests have in common, and some of a thousand statistics of each five minutes."""
+"""Columns shared: those that guests have in common, of ticks and, some statistics of each, of buckets."""
 
 _ADDRESS = ":"
 """What only the names of NICs have in them, which are addresses."""
