@@ -100,9 +100,9 @@ class Memory:
         while _is_full(len(self.kept), self._kept_records):
             self._kept_records -= self.kept.popleft().records
 
-    def restore(self, up_to: int) -> int:
-        """Have what is kept, up to a number, wait for the disk again; return the number before it."""
-        before = self.kept[0].number - 1 if self.kept else up_to
+    def restore(self, committed: int) -> int:
+        """Have what is kept wait for the disk again; return the number before it, *committed* where nothing is kept."""
+        before = self.kept[0].number - 1 if self.kept else committed
         self.packed.extendleft(reversed(self.kept))
         self._packed_bytes += sum(len(entry.blob) for entry in self.kept)
         self.kept.clear()
