@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 
+import pytest
+
 from domstat.memo import ROUNDS, Lately, Shared
 
 
@@ -50,12 +52,14 @@ def test_what_is_asked_for_again_and_again_is_made_once() -> None:
     assert made == list(range(50))
 
 
-def test_keys_that_come_and_go_are_forgotten_while_others_stay() -> None:
+@pytest.mark.parametrize("rounds", [20, 4])
+def test_keys_that_come_and_go_are_forgotten_while_others_stay(rounds: int) -> None:
+    """Also where they come quickly, or others are asked for seldom: then every twentieth ask is for one that is new."""
     made: list[int] = []
     lately = Lately(counting(made), 10_000)
     most = 0
     for passing in range(100, 1_100):
-        for _ in range(20):
+        for _ in range(rounds):
             for number in range(5):
                 lately(number)
         lately(passing)

@@ -14,9 +14,9 @@ from weakref import WeakValueDictionary
 P = ParamSpec("P")
 T = TypeVar("T")
 
-ROUNDS = 64
-"""How often all that is remembered is asked for before what was not is let go: an hour of a guest's records, at a
-minute's interval."""
+ROUNDS = 8
+"""How often all that is remembered is asked for before what was not is let go. While one in so many asks is for a key
+that is new, more and more is remembered: a sink that catches up now and then asks little, and guests go on coming."""
 
 
 class Shared(Generic[P, T]):

@@ -110,6 +110,14 @@ def test_a_chunk_has_its_series_by_member_and_column_in_an_order_of_their_own() 
     assert directory.columns_of(0, 4) == []
 
 
+@pytest.mark.parametrize("members", [3, GROUP + 2])
+def test_the_series_of_a_group_are_those_of_its_chunks_in_order_of_their_fields(members: int) -> None:
+    directory = made(members)
+    for group in range(directory.groups):
+        expected = [list(pair) for field in directory.fields for pair in directory.series(field, group)]
+        assert directory.series_of(group).tolist() == expected
+
+
 def test_members_beyond_a_group_are_in_the_next() -> None:
     directory = made(GROUP + 2)
     assert directory.groups == 2

@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from domstat.model import Partial, Record, Value
+from domstat_sinks.sqlite import schema
 from domstat_sinks.sqlite.heads.row import DamagedError, Words
 from domstat_sinks.sqlite.keeping import merging, sealing
 from domstat_sinks.sqlite.keeping.merging import Level, Merging, due
@@ -45,6 +46,7 @@ from .sealings import (
     write_alone,
     write_each,
     write_plain,
+    writer_of,
 )
 
 
@@ -274,6 +276,17 @@ def test_inputs_are_doomed_when_the_merged_one_is_published_and_not_before(histo
     assert ((1,), 2) in seen, "published, and its inputs not swept away yet"
     assert levels(history) == [1]
     assert count(history, "SELECT count(*) FROM doomed") == 0
+
+
+def test_while_a_field_is_merged_no_chunks_of_others_are_kept_open(history: History) -> None:
+    write_each(history, (tick(number, guest(cpu_time=number, cpu_user=0, cpu_system=number)) for number in range(10)))
+    write_alone(history, steady(10))
+    open_at_once = set()
+    for _ in steps(history):
+        work = writer_of(history)._upkeep._work
+        if isinstance(work, Merging):
+            open_at_once.add(frozenset(number >> schema._GROUP_BITS & 0xFFFF for number in work._read._chunks))
+    assert max(map(len, open_at_once)) == 3, "cpu.system, and the two fields that it is predicted from"
 
 
 # Damage.

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from domstat.model import Stamp
 from domstat_sinks.sqlite import schema, writer
+from domstat_sinks.sqlite.heads.rows import LayoutRead
 from domstat_sinks.sqlite.keeping import merging, sealing, upkeep
 from domstat_sinks.sqlite.packed import slices
 from domstat_sinks.sqlite.packed.segments import Segments
@@ -323,6 +324,25 @@ def test_between_restless_slices_what_is_open_is_packed_and_all_that_there_is(
     to.close()
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT * FROM unfinished").fetchall() == [(stream, sealed, packed)]
+
+
+def test_of_a_restless_slice_no_more_layouts_are_prepared_than_are_still_to_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slices, "CHANGES_MAX", -1)
+    step, beyond = roller.Rolling.step, []
+
+    def watched(self: roller.Rolling) -> None:
+        at_hand = self._slice.layout_reads[self._todo[-1].layout]
+        step(self)
+        to_come = {self._slice.layout_reads[stretch.layout] for stretch in self._todo}
+        prepared = {key[0] for key in self._known._parts if isinstance(key[0], LayoutRead)}
+        beyond.append(len(prepared - to_come - {at_hand}))
+
+    monkeypatch.setattr(roller.Rolling, "step", watched)
+    write(Writer(tmp_path / "history.db"), some_history(4, length=60, step_ms=100_000)).close()
+    assert len(beyond) > 10
+    assert set(beyond) == {0}
 
 
 def test_what_is_packed_and_cannot_be_opened_is_made_again_of_its_ticks(

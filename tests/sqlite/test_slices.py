@@ -307,6 +307,21 @@ def test_after_a_restless_slice_nothing_is_kept_of_its_stream(history: History) 
     assert known.rows.layout(1) is not layout
 
 
+def test_where_words_are_is_remembered_for_other_slices_alone(history: History) -> None:
+    write_alone(history, steady(0, "a", "b"))
+    reader = history.reader()
+    layout = Rows(reader).layout(1)
+    found = [Skeleton([layout], Columns(Numbers(reader)), is_kept=is_kept) for is_kept in (False, True)]
+    passing, kept = ([one.words_of(0, layout, 0) for _ in range(2)] for one in found)
+    assert passing[0] is not passing[1]
+    assert kept[0] is kept[1]
+    of = passing[0]
+    assert [found[0].members_of(0).series[of.places].tolist(), of.words.tolist()] == [
+        [[member, column] for member in range(2) for column in found[0].pattern.shapes[0].tolist()],
+        list(range(len(of.words))),
+    ]
+
+
 def test_a_skeleton_has_each_member_column_and_name_once(history: History) -> None:
     write_alone(history, steady(0), steady(1, "b", "a"), tick(2, guest("a", "new", cpu_time=3), guest("a", cpu_time=4)))
     reader = history.reader()
@@ -320,7 +335,7 @@ def test_a_skeleton_has_each_member_column_and_name_once(history: History) -> No
         [[1, 0, 1], [0, 0, 0]],
         [[0, 1, 2], [2, 1, 0]],
     ]
-    assert skeleton.is_counter == [True, False]
+    assert skeleton.is_counter.tolist() == [True, False]
 
 
 def test_values_of_guests_that_pass_by_are_laid_out_once(history: History, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,6 +68,12 @@ def test_a_flipped_byte_is_found(share: float) -> None:
         decode(bytes(data))
 
 
+def test_what_columns_hold_is_there_once_for_all_of_them() -> None:
+    again = decode(encode(some(3)))
+    names = [name for rollup in (*again.minutes, *again.hour) for of in rollup.scope.series for name in of.names]
+    assert len({id(name) for name in names}) == len(set(names)) < len(names)
+
+
 def signed(packed: bytes) -> bytes:
     return zlib.crc32(packed).to_bytes(4, "big") + packed
 
@@ -91,7 +97,11 @@ def test_matrices_that_do_not_go_together_are_damaged() -> None:
     table = body.hour[0]
     fewer = replace(table, matrices=table.matrices[:-1])
     narrow = replace(table, matrices=(table.matrices[0][:-8], *table.matrices[1:]))
-    for wrong in (fewer, narrow):
+    (records, _), *rest = table.series
+    nameless = replace(
+        table, series=((records, np.array([len(body.names)] * (len(records) // 8), "<u4").tobytes()), *rest)
+    )
+    for wrong in (fewer, narrow, nameless):
         changed = replace(body, hour=(wrong,))
         with pytest.raises(DamagedError):
             decode(signed(zlib.compress(msgspec.msgpack.encode(changed))))

@@ -43,6 +43,9 @@ RESERVE_BYTES = 4 << 20
 WAL_BYTES_MAX = 4 << 20
 """The WAL is cut down to this after a checkpoint: a few hundred ticks of 200 guests between two of them."""
 
+CACHE_KIB = 512
+"""Pages kept, a quarter of SQLite's default: rows are written once, and read in order or not at all."""
+
 CHECK_BYTES_MAX = 256 << 20
 """A journal larger than this is not read through at the start, which would take seconds; its rows have checksums."""
 
@@ -82,6 +85,7 @@ PRAGMA journal_size_limit = {WAL_BYTES_MAX};
 PRAGMA cell_size_check = ON;
 PRAGMA trusted_schema = OFF;
 PRAGMA secure_delete = OFF;
+PRAGMA cache_size = -{CACHE_KIB};
 PRAGMA temp_store = MEMORY;
 """
 

@@ -429,10 +429,16 @@ def chunks_of(segment: int) -> tuple[int, int]:
 NEW_PRAGMAS = "PRAGMA auto_vacuum = INCREMENTAL;"
 """What only a file that has nothing in it yet takes: free pages can be given back (:mod:`.keeping.retention`)."""
 
-OPEN_PRAGMAS = """
+CACHE_KIB = 512
+"""Pages of a file that its writer keeps, a quarter of SQLite's default: it writes what it has just made, and the system
+has the rest at hand. Each lies by itself among all else that is allocated, so that its neighbours cannot be given
+back."""
+
+OPEN_PRAGMAS = f"""
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = FULL;
 PRAGMA journal_size_limit = 16777216;
 PRAGMA cell_size_check = ON;
 PRAGMA secure_delete = OFF;
+PRAGMA cache_size = -{CACHE_KIB};
 """

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from domstat.catalog import ValueType, look_up
-from domstat.model import Record, Value, split_key
+from domstat.model import Record, Value, is_own, split_key
 
 I64_MAX = (1 << 63) - 1
 
@@ -20,9 +20,6 @@ SHAPES_MAX = 65_536
 
 COLUMNS_MAX = 4_096
 """Columns shared: those that guests have in common, of ticks and, some statistics of each, of buckets."""
-
-_ADDRESS = ":"
-"""What only the names of NICs have in them, which are addresses."""
 
 _PACK_CODES = {
     ValueType.I64: "q",
@@ -152,8 +149,7 @@ def shared_column(field: str, device: str | None, type_: ValueType) -> Column:
 
     What a guest has for itself goes with it; remembered up to a number, it would be of guests that have gone.
     """
-    is_own = device is not None and _ADDRESS in device
-    return Column(field, device, type_) if is_own else _in_common(field, device, type_)
+    return Column(field, device, type_) if is_own(device) else _in_common(field, device, type_)
 
 
 _in_common = lru_cache(maxsize=COLUMNS_MAX)(Column)

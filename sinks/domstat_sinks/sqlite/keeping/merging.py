@@ -80,8 +80,8 @@ def _complete_run(found: Sequence[tuple[int, int, int, int]], enough: int) -> li
 
 
 CHUNK_BYTES = 512 * 1024
-"""Bytes of packed chunks kept while merging: those of one field and group, of all hours of a day. Unpacked, as they are
-kept, they take five times as much."""
+"""Bytes of packed chunks kept while a field is merged: those of one group, of all hours of a day. Unpacked, as they are
+kept, they take five times as much, and thirty times where a guest's hours are alike."""
 
 
 class _Input:
@@ -153,6 +153,7 @@ class Merging:
                 blob = yield from chunk.encoding(series, joint=self._level < LAST)
                 insert_chunk(self._connection, self.segment, group, number, blob)
                 yield True
+            self._read.forget_chunks()  # the next field has others
         retire(self._connection, self._segments)
         publish(self._connection, self.segment, self.stream, self._level, directory)
 

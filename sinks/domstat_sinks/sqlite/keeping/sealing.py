@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 
 import numpy as np
 
@@ -68,8 +67,9 @@ class Known:
         last, kept = self._skeletons.get(stream, ((), None))
         if kept is not None and last == of:
             return kept
-        made = Skeleton(layouts, self._columns.setdefault(stream, Columns(self._numbers)))
-        self._skeletons[stream] = of, made if last == of else None
+        is_kept = last == of
+        made = Skeleton(layouts, self._columns.setdefault(stream, Columns(self._numbers)), is_kept=is_kept)
+        self._skeletons[stream] = of, made if is_kept else None
         return made
 
 
@@ -154,20 +154,20 @@ class Sealing:
 
     def _series(self, group: Group) -> Iterator[tuple[int, list[chunk.Series]]]:
         """Give, by field, the series of a group as they go into a chunk."""
-        directory, pairs, columns = self._directory, group.members.series, self._directory.columns
+        directory, members = self._directory, group.members
         broken = {member for (member, _), ticks in directory.breaks.items() if max(ticks)}
-        plain = {m for m in group.members.places if m not in broken and directory.is_everywhere(m)}
-        for field, places in groupby(range(len(pairs)), lambda place: columns[pairs[place][1]].field):
+        plain = {m for m in members.places if m not in broken and directory.is_everywhere(m)}
+        fields = directory.field_of[members.series[:, 1]]
+        for own in np.split(np.arange(len(fields)), np.flatnonzero(np.diff(fields, prepend=-1)))[1:]:
             series = []
-            for place in places:
-                member, column = pairs[place]
-                words = group.values[place]
+            for place, (member, column) in zip(own.tolist(), members.series[own].tolist(), strict=True):
+                type_, words = directory.columns[column].type, group.values[place]
                 if member in plain:
-                    series.append(chunk.Series(columns[column].type, words))
+                    series.append(chunk.Series(type_, words))
                 else:
                     words, breaks = words[directory.ticks_of(member, column)], positions(directory, member, column)
-                    series.append(chunk.Series(columns[column].type, words, breaks=breaks))
-            yield field, series
+                    series.append(chunk.Series(type_, words, breaks=breaks))
+            yield int(fields[own[0]]), series
 
     def _load(self, rows: Rows, last_id: int) -> Slice:
         """Read the slice: what is not sealed yet, and of what is what the first ticks follow on."""

@@ -81,7 +81,7 @@ class _Body(Struct, frozen=True, array_like=True):
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Body)
 
-_SHARED = ("groups", "fields", "placements", "subjects", "_shape_of", "_by_field", "_series", "_places")
+_SHARED = ("groups", "fields", "placements", "subjects", "_shape_of", "_by_field", "field_of", "_places")
 """What a directory works out that does not depend on its ticks."""
 _OF_TICKS = ("own", "_ticks_in")
 """What does."""
@@ -175,17 +175,24 @@ class Directory:
 
     def series(self, field: int, group: int) -> list[tuple[int, int]]:
         """Return the series in one chunk, (member, column) each, in their order there."""
-        known = self._series.get((field, group))
-        if known is None:
-            members = range(group * GROUP, min((group + 1) * GROUP, len(self.members)))
-            known = self._series[field, group] = []
-            for member in members:
-                known += [(member, column) for column in self.columns_of(member, field)]
-        return known
+        members = range(group * GROUP, min((group + 1) * GROUP, len(self.members)))
+        return [(member, column) for member in members for column in self.columns_of(member, field)]
 
-    @cached_property
-    def _series(self) -> dict[tuple[int, int], list[tuple[int, int]]]:
-        return {}
+    def series_of(self, group: int) -> Integers:
+        """Return the series of all chunks of a group, a row (member, column) each: the same, in order of the fields."""
+        members = range(group * GROUP, min((group + 1) * GROUP, len(self.members)))
+        columns = [self._all_columns_of(member) for member in members]
+        whose = np.repeat(np.array(members, dtype=np.int64), [len(of) for of in columns])
+        which = np.concatenate([*columns, _NONE])
+        order = np.lexsort((which, whose, self.field_of[which]))
+        return np.stack([whose[order], which[order]], axis=1)
+
+    def _all_columns_of(self, member: int) -> Integers:
+        shape = self._shape_of[member]
+        if shape is not None:
+            return self.shapes[shape]
+        several = [self.shapes[own] for own in set(self.placements[member][:, 2].tolist())]
+        return np.flatnonzero(np.bincount(np.concatenate(several)))  # np.unique would import numpy.ma, which is 1 MiB
 
     def place(self, member: int, column: int) -> int:
         """Return where in its chunk a series is."""
@@ -213,6 +220,11 @@ class Directory:
         return [] if at is None else own.columns[at].tolist()
 
     @cached_property
+    def field_of(self) -> Integers:
+        """By column, its field."""
+        return np.array([column.field for column in self.columns], dtype=np.int64)
+
+    @cached_property
     def _shape_of(self) -> list[int | None]:
         """By member, its shape, if it has one all along."""
         shapes = [set(at[:, 2].tolist()) for at in self.placements]
@@ -224,7 +236,7 @@ class Directory:
 
         Where these are is the same for guests that differ in their devices alone, each of which has a shape of its own.
         """
-        field_of = np.array([column.field for column in self.columns], dtype=np.int64)
+        field_of = self.field_of
         known: dict[bytes, dict[int, slice]] = {}
         found = []
         for shape in self.shapes:

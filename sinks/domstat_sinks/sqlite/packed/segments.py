@@ -121,6 +121,11 @@ class Segments:
             self._chunk_bytes -= self._chunks.popitem(last=False)[1][1]
         return opened
 
+    def forget_chunks(self) -> None:
+        """Let go of all chunks that are open; an open one has its series unpacked, as far as they were asked for."""
+        self._chunks.clear()
+        self._chunk_bytes = 0
+
     def field(self, field: int) -> str:
         """Return a field's name."""
         if field not in self._fields:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from msgspec import Struct
@@ -31,6 +31,9 @@ from domstat_sinks.sqlite.packed.directory import (
     Member,
     members_of,
 )
+
+Flags: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
+Places: TypeAlias = "np.ndarray[Any, np.dtype[np.int32]]"
 
 LEADS_MAX = 64
 """Ticks kept as leads of the next segment: as many parts as a large host's tick comes in."""
@@ -102,7 +105,8 @@ class Columns:
 class Skeleton:
     """What the directories of slices with the same layouts share: nearly always those of the slice before."""
 
-    def __init__(self, layouts: Sequence[LayoutRead], columns: Columns) -> None:
+    def __init__(self, layouts: Sequence[LayoutRead], columns: Columns, *, is_kept: bool = True) -> None:
+        """*is_kept* says that other slices will have it too, so that what one asks once is remembered."""
         members, names, shapes = Index(), Index(), Index()
         pattern = Directory()
         for layout in layouts:
@@ -114,13 +118,15 @@ class Skeleton:
         self.shapes: list[ShapeRead] = shapes.items
         """The shapes as they were read, in the directory's order."""
         pattern.members, pattern.names = members.items, [name for (name,) in names.items]
-        pattern.columns, self.is_counter, pattern.shapes = columns.together(self.shapes)
+        pattern.columns, are_counters, pattern.shapes = columns.together(self.shapes)
+        self.is_counter: Flags = np.array(are_counters, dtype=np.bool_)
         self.pattern = pattern
         """A directory without ticks."""
         self.others = _incarnations(pattern.members)
         """By member, the other incarnations of the same guest."""
-        self.places: dict[tuple[int, int], tuple[Integers, list[int]]] = {}
-        """By layout and group, where each series' word is, and in which parts (see :meth:`Slice.group`)."""
+        self._is_kept = is_kept
+        self._words_of: dict[tuple[int, int], WordsOf] = {}
+        """By layout and group; of a layout a slice asks once."""
         self._members_of: dict[int, Members] = {}
 
     def directory(self, ticks: Sequence[Tick], layout_of: Sequence[int], leads: int) -> Directory:
@@ -143,22 +149,65 @@ class Skeleton:
         """Return a group's series, and whose they are."""
         known = self._members_of.get(group)
         if known is None:
-            directory = self.pattern
-            series = [pair for field in directory.fields for pair in directory.series(field, group)]
-            places: dict[int, list[int]] = {}
-            for place, (member, _) in enumerate(series):
-                places.setdefault(member, []).append(place)
-            counters = [place for place, (_, column) in enumerate(series) if self.is_counter[column]]
-            known = self._members_of[group] = Members(series, places, np.array(counters, dtype=np.int64))
+            series = self.pattern.series_of(group)
+            whose, columns = series[:, 0], series[:, 1]
+            by_member = np.argsort(whose, kind="stable")
+            members, starts = np.unique(whose[by_member], return_index=True)
+            places = dict(zip(members.tolist(), np.split(by_member, starts)[1:], strict=True))
+            known = self._members_of[group] = Members(series, places, np.flatnonzero(self.is_counter[columns]))
         return known
+
+    def words_of(self, number: int, layout: LayoutRead, group: int) -> WordsOf:
+        """Return where in a layout, the *number*-th, the words of a group's series are."""
+        known = self._words_of.get((number, group))
+        if known is None:
+            known = self._find_words(number, layout, group)
+            if self._is_kept:
+                self._words_of[number, group] = known
+        return known
+
+    def _find_words(self, number: int, layout: LayoutRead, group: int) -> WordsOf:
+        rows_ = self.pattern.layouts[number]
+        positions = np.flatnonzero(rows_[:, 0] // GROUP == group).tolist()
+        parts = sorted({position // row.PART_RECORDS for position in positions})
+        lengths = [layout.bounds[part][1] - layout.bounds[part][0] for part in parts]
+        starts = dict(zip(parts, accumulate(lengths, initial=0), strict=False))
+        places, words = [_NONE], [_NONE]
+        of_members = self.members_of(group)
+        for position in positions:
+            member, shape, _ = rows_[position].tolist()
+            columns = self.pattern.shapes[shape]
+            if not len(columns):
+                continue
+            own = of_members.places[member]
+            by_column = np.argsort(of_members.series[own, 1])
+            found = np.searchsorted(of_members.series[own, 1], columns, sorter=by_column)
+            places.append(own[by_column[found]])
+            words.append(starts[position // row.PART_RECORDS] + layout.starts[position] + np.arange(len(columns)))
+        return WordsOf(parts, np.concatenate(places).astype(np.int32), np.concatenate(words).astype(np.int32))
+
+
+class WordsOf(Struct, frozen=True):
+    """Where the words of a group's series are in one layout: in those of *parts*, side by side.
+
+    The series at *places* have theirs at *words*, one for one; the others have none.
+    """
+
+    parts: list[int]
+    places: Places
+    words: Places
 
 
 class Members(Struct, frozen=True):
-    """The series of up to ``GROUP`` members, in the order of their fields."""
+    """The series of up to ``GROUP`` members, in the order of their fields.
 
-    series: list[tuple[int, int]]
-    """(member, column) of each."""
-    places: dict[int, list[int]]
+    All in matrices: a slice with guests that come and go has tens of thousands, and as many small objects would keep
+    all the memory that was between them.
+    """
+
+    series: Integers
+    """A row (member, column) each."""
+    places: dict[int, Integers]
     """By member, where its own are."""
     counters: Integers
     """Where those are that count."""
@@ -217,37 +266,14 @@ class Slice:
         directory, members = self.directory, self._skeleton.members_of(group)
         values = np.zeros((len(members.series), len(self.ticks)), dtype=np.uint64)
         for number, layout in enumerate(self.layouts.values()):
-            ticks = np.flatnonzero(directory.layout_of == number)
-            places, parts = self._places(number, layout, group, members.series)
-            present = places >= 0
-            if parts and present.any():
-                found = [self.matrix(number, part) for part in parts]
+            of = self._skeleton.words_of(number, layout, group)
+            if len(of.places):
+                ticks = np.flatnonzero(directory.layout_of == number)
+                found = [self.matrix(number, part) for part in of.parts]
                 words = found[0] if len(found) == 1 else np.concatenate(found, axis=1)
-                for some in _portions(np.flatnonzero(present)):
-                    values[np.ix_(some, ticks)] = words.T[places[some]]
+                for some in _portions(np.arange(len(of.places))):
+                    values[np.ix_(of.places[some], ticks)] = words.T[of.words[some]]
         return Group(members, values)
-
-    def _places(
-        self, number: int, layout: LayoutRead, group: int, series: Sequence[tuple[int, int]]
-    ) -> tuple[Integers, list[int]]:
-        """Find where each series' word is among those of the parts that are needed; -1 where it is in none."""
-        known = self._skeleton.places.get((number, group))
-        if known is not None:
-            return known
-        rows_ = self.directory.layouts[number]
-        positions = np.flatnonzero(rows_[:, 0] // GROUP == group).tolist()
-        parts = sorted({position // row.PART_RECORDS for position in positions})
-        lengths = [layout.bounds[part][1] - layout.bounds[part][0] for part in parts]
-        starts = dict(zip(parts, accumulate(lengths, initial=0), strict=False))
-        words: dict[tuple[int, int], int] = {}
-        for position in positions:
-            member, shape, _ = rows_[position].tolist()
-            start = starts[position // row.PART_RECORDS] + layout.starts[position]
-            columns = self.directory.shapes[shape].tolist()
-            words.update(((member, column), start + i) for i, column in enumerate(columns))
-        found = np.array([words.get(pair, -1) for pair in series], dtype=np.int64), parts
-        self._skeleton.places[number, group] = found
-        return found
 
     def matrix(self, number: int, part: int) -> Words:
         """Return the words of one part in all ticks of a layout, a row a tick. Raises DamagedError."""
@@ -319,7 +345,7 @@ class Slice:
         for some in _portions(group.members.counters):
             values = group.values[some]
             falls = (values[:, 1:] < values[:, :-1]).any(axis=1)
-            fallen.update(group.members.series[place][0] for place in some[falls].tolist())
+            fallen.update(group.members.series[some[falls], 0].tolist())
         return fallen
 
     def _is_irregular(self, member: int) -> bool:
@@ -332,8 +358,8 @@ class Slice:
             for tick, extras in self.directory.extras.items()
         )
 
-    def _take_breaks(self, member: int, ticks: Integers, group: Group, places: list[int]) -> None:
-        place_of = {group.members.series[place][1]: place for place in places}
+    def _take_breaks(self, member: int, ticks: Integers, group: Group, places: Integers) -> None:
+        place_of = dict(zip(group.members.series[places, 1].tolist(), places.tolist(), strict=True))
         placements = self.directory.placements[member].tolist()
         positions = {layout: (position, shape) for layout, position, shape in placements}
         baseline: Baseline | None = None

@@ -8,7 +8,7 @@ writer that is closed stores it for the next one; after one that died it is made
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +17,7 @@ from domstat.catalog import DERIVED
 from domstat_sinks.sqlite.heads.headids import HeadIds
 from domstat_sinks.sqlite.heads.numbers import Numbers
 from domstat_sinks.sqlite.heads.row import PART_RECORDS, DamagedError, Words
+from domstat_sinks.sqlite.heads.rows import LayoutRead
 from domstat_sinks.sqlite.packed.directory import Directory
 from domstat_sinks.sqlite.packed.segments import Segments
 from domstat_sinks.sqlite.packed.slices import LEADS_MAX, Slice, Tick
@@ -73,9 +74,13 @@ class _Stream:
         """Remember no more than what the next slice goes on with: of guests that come and go, each brings a layout."""
         layouts = {tick.layout for tick in leads}
         self.known.retain({subject for layout in layouts for subject in layout.subjects})
+        self.keep_parts(layouts)
+        self._parts_before = {}
+
+    def keep_parts(self, layouts: Collection[LayoutRead]) -> None:
+        """Forget the parts of all other layouts."""
         kept = {key: known for key, known in self._parts.items() if key[0] in layouts}
         self._parts = kept | {known[0]: known for known in kept.values()}
-        self._parts_before = {}
 
     def part(self, slice_: Slice, layout: int, part: int) -> Part:
         """Return a part of a layout of a slice, nearly always one of the slice before.
@@ -264,6 +269,7 @@ class Rolling:
         own = slice_.directory.own
         self._ids, self._times_ms = slice_.directory.ids[own], slice_.directory.time_ms[own]
         self._todo = list(stretches(slice_.directory, own.tolist()))[::-1]
+        self._is_restless = slice_.is_restless
         self._whose = roller.whose(stream)
         self._packed: list[Packed] = []
         self._figures: list[tuple[int, int, int, bytes]] = []
@@ -302,8 +308,12 @@ class Rolling:
 
     def step(self) -> None:
         """Roll up a little. Raises DamagedError."""
-        for rolled in _each(self._roll(self._values, self._todo.pop())):
+        stretch = self._todo.pop()
+        for rolled in _each(self._roll(self._values, stretch)):
             self._known.unfinished.add(rolled)
+        if self._is_restless and (not self._todo or self._todo[-1].layout != stretch.layout):
+            to_come = {self._slice.layout_reads[layout] for layout in {one.layout for one in self._todo}}
+            self._known.keep_parts(to_come | {self._slice.layout_reads[stretch.layout]})
 
     def finish(self) -> Iterator[None]:
         """Pack the buckets that are finished, in steps. Raises sqlite3.Error."""
@@ -320,7 +330,7 @@ class Rolling:
             for field, block, figures in figures_of_hour(start_ms, finished.hours, sketched, numbers):
                 self._figures.append((self._roller.numbers.field(field), block, start_ms, encode(figures)))
                 yield
-        if self._slice.is_restless:
+        if self._is_restless:
             self._open = encode_held(self._known.unfinished.held())
             yield
 

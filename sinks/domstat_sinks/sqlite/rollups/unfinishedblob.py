@@ -1,12 +1,15 @@
 """What is open of a stream as bytes, so that a writer that was closed goes on where it was. Pure.
 
 Matrices are written as they are, and all is deflated together, behind a checksum; sketches are in blobs of their own.
-Whatever is wrong with it costs no more than making the open hour again of its ticks.
+What columns hold is written once for all of them: guests have most of it in common, and read back one by one it would
+be a hundred small objects for each guest of the hour. Whatever is wrong with a blob costs no more than making the open
+hour again of its ticks.
 """
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -27,9 +30,10 @@ LEVEL = 1
 BYTES_MAX = 1 << 28
 """Bytes that a blob may come to: 5,000 guests have some 40 MB."""
 
-_INTEGERS = np.dtype("<i8")
+_INTEGERS, _NUMBERS = np.dtype("<i8"), np.dtype("<u4")
 
-_Columns: TypeAlias = tuple[bytes, tuple[Name, ...]]
+_Columns: TypeAlias = tuple[bytes, bytes]
+"""The records of some columns, and what they hold, by its number among the body's names."""
 
 
 class _Table(Struct, frozen=True, array_like=True):
@@ -53,6 +57,7 @@ class _Body(Struct, frozen=True, array_like=True):
     minutes: tuple[_Table, ...]
     hour: tuple[_Table, ...]
     sketches: dict[int, tuple[_Sketches, ...]]
+    names: tuple[Name, ...]
 
 
 _decoder = msgspec.msgpack.Decoder(_Body)
@@ -60,13 +65,15 @@ _decoder = msgspec.msgpack.Decoder(_Body)
 
 def encode(held: Held) -> bytes:
     """Make a blob of what is open."""
+    numbers: dict[Name, int] = {}
     body = _Body(
         held.open_ms,
         held.minutes_from,
         held.hour_from,
-        tuple(map(_table, held.minutes)),
-        tuple(map(_table, held.hour)),
+        tuple(_table(rollup, numbers) for rollup in held.minutes),
+        tuple(_table(rollup, numbers) for rollup in held.hour),
         {start_ms: tuple(map(_sketches, of)) for start_ms, of in held.sketches.items()},
+        tuple(numbers),
     )
     packed = zlib.compress(msgspec.msgpack.encode(body), LEVEL)
     return zlib.crc32(packed).to_bytes(4, "big") + packed
@@ -81,26 +88,36 @@ def decode(data: bytes) -> Held:
             body.open_ms,
             body.minutes_from,
             body.hour_from,
-            tuple(map(_rollup, body.minutes)),
-            tuple(map(_rollup, body.hour)),
+            tuple(_rollup(table, body.names) for table in body.minutes),
+            tuple(_rollup(table, body.names) for table in body.hour),
             {start_ms: tuple(map(_sketched, of)) for start_ms, of in body.sketches.items()},
         )
-    except (zlib.error, msgspec.DecodeError, ValueError) as error:
+    except (zlib.error, msgspec.DecodeError, ValueError, IndexError) as error:
         raise DamagedError(str(error)) from error
 
 
-def _table(rollup: Rollup) -> _Table:
+def _table(rollup: Rollup, numbers: dict[Name, int]) -> _Table:
+    """Make a table; what no column held before is given the next of *numbers*."""
     matrices = [
         matrix.astype(type_.newbyteorder("<"), copy=False).tobytes()
         for (type_, _), matrix in zip(forms(rollup.scope), flat(rollup), strict=True)
     ]
-    series = tuple((_bytes(columns.records), columns.names) for columns in rollup.scope.series)
+    series = tuple(
+        (
+            _bytes(columns.records),
+            np.array([numbers.setdefault(name, len(numbers)) for name in columns.names], dtype=_NUMBERS).tobytes(),
+        )
+        for columns in rollup.scope.series
+    )
     return _Table(rollup.scope.entries, series, _bytes(rollup.starts_ms), tuple(matrices))
 
 
-def _rollup(table: _Table) -> Rollup:
-    """Make the roll-up again. Raises ValueError for what does not go together."""
-    columns = tuple(Columns(_integers(records), names) for records, names in table.series)
+def _rollup(table: _Table, names: Sequence[Name]) -> Rollup:
+    """Make the roll-up again. Raises ValueError and IndexError for what does not go together."""
+    columns = tuple(
+        Columns(_integers(records), tuple([names[number] for number in np.frombuffer(numbers, _NUMBERS).tolist()]))
+        for records, numbers in table.series
+    )
     scope, starts_ms = Scope(table.entries, columns), _integers(table.starts)
     matrices = [
         np.frombuffer(matrix, type_.newbyteorder("<")).reshape(len(starts_ms), width)
