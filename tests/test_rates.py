@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from domstat.catalog import FieldKind, look_up
 from domstat.model import Moment, Value, split_key, whole_device
-from domstat.rates import NO_BREAKS, Baseline, Breaks, Shape, advance, elapsed_ns
+from domstat.rates import NO_BREAKS, Baseline, Breaks, Shape, _in_common, advance, elapsed_ns
 
 S = 1_000_000_000
 
@@ -376,3 +376,18 @@ def test_a_sample_that_lacks_a_group_changes_nothing_about_that_group(samples: l
         partial.plugged,
     )
     assert of_group(run([*before, emptied, after])[-1]) == of_group(run([*before, after])[-1])
+
+
+def test_what_begins_anew_together_is_shared_among_guests_but_for_their_nics() -> None:
+    """Those are one guest's each, and would be remembered of guests that have gone."""
+    keys = [
+        (f"block.rd.reqs[{disk}]", f"block.rd.bytes[{disk}]", f"net.rx.bytes[{mac}]", f"net.rx.pkts[{mac}]")
+        for disk, mac in (("vda", "52:54:00:00:00:01"), ("vda", "52:54:00:00:00:02"))
+    ]
+    one, other = (Shape(of).epochs for of in keys)
+    assert one == [("block", "vda")] * 2 + [("interface", "52:54:00:00:00:01")] * 2
+    assert one[0] is one[1] is other[0]
+    assert one[2] is one[3]
+    remembered = _in_common.cache_info().currsize
+    Shape(tuple(f"net.rx.bytes[52:54:00:00:01:{number:02x}]" for number in range(100)))
+    assert _in_common.cache_info().currsize == remembered

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from domstat.catalog import FieldKind, look_up
 from domstat.memo import Shared
-from domstat.model import Moment, Value, split_key, whole_device
+from domstat.model import Moment, Value, is_own, split_key, whole_device
 
 Number: TypeAlias = int | float
 
@@ -60,7 +60,9 @@ class Shape:
         counters = [(key, field, device) for key, field, device in fields if field.kind is FieldKind.COUNTER]
         self.counters = [key for key, _, _ in counters]
         self.factors = [field.rate_factor for _, field, _ in counters]
-        self.epochs = [_epoch(field.group, whole_device(device)) for _, field, device in counters]
+        own: dict[Epoch, Epoch] = {}
+        epochs = [(field.group, whole_device(device)) for _, field, device in counters]
+        self.epochs = [own.setdefault(epoch, epoch) if is_own(epoch[1]) else _in_common(*epoch) for epoch in epochs]
         """Per counter, what begins anew together: (stats group, device with all its parts)."""
         self.pick = picker(self.counters)
         self.standing = dict.fromkeys(self.counters, 0.0)
@@ -92,12 +94,14 @@ WHOLE_GUEST = "cpu.time"
 """When this falls everything of a guest begins anew, for it is another incarnation under the same number: domain ids
 begin anew with a boot of the host."""
 
+Epoch: TypeAlias = tuple[str, str | None]
+
 EPOCHS_MAX = 2_048
-"""Pairs of group and device shared: those that guests have in common; those of their NICs pass through."""
+"""Pairs of group and device shared: those that guests have in common, as they have not their NICs."""
 
 
 @lru_cache(maxsize=EPOCHS_MAX)
-def _epoch(group: str, device: str | None) -> tuple[str, str | None]:
+def _in_common(group: str, device: str | None) -> Epoch:
     return (group, device)
 
 

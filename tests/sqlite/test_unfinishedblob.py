@@ -97,11 +97,15 @@ def test_matrices_that_do_not_go_together_are_damaged() -> None:
     table = body.hour[0]
     fewer = replace(table, matrices=table.matrices[:-1])
     narrow = replace(table, matrices=(table.matrices[0][:-8], *table.matrices[1:]))
-    (records, _), *rest = table.series
-    nameless = replace(
-        table, series=((records, np.array([len(body.names)] * (len(records) // 8), "<u4").tobytes()), *rest)
-    )
-    for wrong in (fewer, narrow, nameless):
+    for wrong in (fewer, narrow):
         changed = replace(body, hour=(wrong,))
         with pytest.raises(DamagedError):
             decode(signed(zlib.compress(msgspec.msgpack.encode(changed))))
+
+
+@pytest.mark.parametrize("lacking", ["fields", "devices", "pairs"])
+def test_columns_that_hold_what_has_no_name_are_damaged(lacking: str) -> None:
+    body = unfinishedblob._decoder.decode(zlib.decompress(encode(some(3))[4:]))
+    names = replace(body.names, **{lacking: getattr(body.names, lacking)[:-1]})
+    with pytest.raises(DamagedError):
+        decode(signed(zlib.compress(msgspec.msgpack.encode(replace(body, names=names)))))

@@ -255,9 +255,8 @@ class Directory:
         """Return the ticks in which a member has a value in a column, or is there at all."""
         at = self.placements[member]
         if column is not None:
-            field = self.columns[column].field
             shapes = set(at[:, 2].tolist())
-            having = [shape for shape in shapes if column in self._columns_of(shape, field)]
+            having = [shape for shape in shapes if (self.shapes[shape] == column).any()]
             if len(having) < len(shapes):
                 at = at[np.isin(at[:, 2], having)]
         key = at[:, 0].astype(np.int32).tobytes()

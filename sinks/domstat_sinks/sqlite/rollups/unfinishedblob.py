@@ -9,7 +9,7 @@ hour again of its ticks.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -50,6 +50,14 @@ class _Sketches(Struct, frozen=True, array_like=True):
     by_field: dict[str, bytes]
 
 
+class _Names(Struct, frozen=True, array_like=True):
+    """What columns hold: *pairs* are places among *fields* and *devices*."""
+
+    fields: tuple[str, ...]
+    devices: tuple[str | None, ...]
+    pairs: bytes
+
+
 class _Body(Struct, frozen=True, array_like=True):
     open_ms: int
     minutes_from: int
@@ -57,7 +65,7 @@ class _Body(Struct, frozen=True, array_like=True):
     minutes: tuple[_Table, ...]
     hour: tuple[_Table, ...]
     sketches: dict[int, tuple[_Sketches, ...]]
-    names: tuple[Name, ...]
+    names: _Names
 
 
 _decoder = msgspec.msgpack.Decoder(_Body)
@@ -73,7 +81,7 @@ def encode(held: Held) -> bytes:
         tuple(_table(rollup, numbers) for rollup in held.minutes),
         tuple(_table(rollup, numbers) for rollup in held.hour),
         {start_ms: tuple(map(_sketches, of)) for start_ms, of in held.sketches.items()},
-        tuple(numbers),
+        _names(numbers),
     )
     packed = zlib.compress(msgspec.msgpack.encode(body), LEVEL)
     return zlib.crc32(packed).to_bytes(4, "big") + packed
@@ -84,16 +92,30 @@ def decode(data: bytes) -> Held:
     unpacker = zlib.decompressobj()
     try:
         body = _decoder.decode(unpacker.decompress(checked(data), BYTES_MAX))
+        names = _named(body.names)
         return Held(
             body.open_ms,
             body.minutes_from,
             body.hour_from,
-            tuple(_rollup(table, body.names) for table in body.minutes),
-            tuple(_rollup(table, body.names) for table in body.hour),
+            tuple(_rollup(table, names) for table in body.minutes),
+            tuple(_rollup(table, names) for table in body.hour),
             {start_ms: tuple(map(_sketched, of)) for start_ms, of in body.sketches.items()},
         )
     except (zlib.error, msgspec.DecodeError, ValueError, IndexError) as error:
         raise DamagedError(str(error)) from error
+
+
+def _names(names: Collection[Name]) -> _Names:
+    fields, devices = (list(dict.fromkeys(texts)) for texts in zip(*names, strict=True)) if names else ([], [])
+    places = [{text: place for place, text in enumerate(texts)} for texts in (fields, devices)]
+    pairs = [(places[0][field], places[1][device]) for field, device in names]
+    return _Names(tuple(fields), tuple(devices), np.array(pairs, dtype=_NUMBERS).tobytes())
+
+
+def _named(packed: _Names) -> list[Name]:
+    """Make the names again. Raises ValueError and IndexError for what does not go together."""
+    pairs = np.frombuffer(packed.pairs, _NUMBERS).reshape(-1, 2).tolist()
+    return [(packed.fields[field], packed.devices[device]) for field, device in pairs]
 
 
 def _table(rollup: Rollup, numbers: dict[Name, int]) -> _Table:
