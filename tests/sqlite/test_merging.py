@@ -279,7 +279,8 @@ def test_inputs_are_doomed_when_the_merged_one_is_published_and_not_before(histo
 
 
 def test_while_a_field_is_merged_no_chunks_of_others_are_kept_open(history: History) -> None:
-    write_each(history, (tick(number, guest(cpu_time=number, cpu_user=0, cpu_system=number)) for number in range(10)))
+    fields = ("cpu.time", "cpu.user", "cpu.system", "balloon.rss", "vcpu.current")
+    write_each(history, (tick(number, with_params(guest(), dict.fromkeys(fields, number))) for number in range(10)))
     write_alone(history, steady(10))
     open_at_once = set()
     for _ in steps(history):
