@@ -192,7 +192,8 @@ class Directory:
         if shape is not None:
             return self.shapes[shape]
         several = [self.shapes[own] for own in set(self.placements[member][:, 2].tolist())]
-        return np.flatnonzero(np.bincount(np.concatenate(several)))  # np.unique would import numpy.ma, which is 1 MiB
+        # np.unique would import numpy.ma, which is 1 MiB
+        return np.flatnonzero(np.bincount(np.concatenate([*several, _NONE])))
 
     def place(self, member: int, column: int) -> int:
         """Return where in its chunk a series is."""
