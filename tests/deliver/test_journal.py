@@ -45,6 +45,10 @@ def test_what_was_appended_is_there_when_it_is_opened_again(make: Make) -> None:
     assert (again.oldest(), again.newest()) == (1, 2)
 
 
+def test_it_keeps_few_of_its_pages_in_memory(make: Make) -> None:
+    assert make()._connection.execute("PRAGMA cache_size").fetchone() == (-journal_module.CACHE_KIB,)
+
+
 def test_it_is_its_owners_alone(make: Make, tmp_path: Path) -> None:
     make().append([entry(1)], {})
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}

@@ -50,6 +50,11 @@ def test_a_tick_is_one_row_and_every_value_is_in_it(history: History) -> None:
     assert samples(history, TIME_MS) == record.params
 
 
+def test_few_of_the_files_pages_are_kept_in_memory(history: History) -> None:
+    write_each(history, [])
+    assert sealings.writer_of(history)._connection.execute("PRAGMA cache_size").fetchone() == (-schema.CACHE_KIB,)
+
+
 def test_values_beyond_sqlites_integers_come_out_as_all_their_digits(history: History) -> None:
     history.write(batch(guest_record(extra={"block.wr.bytes[vda]": 2**64 - 1, "cpu.user": 2**63 - 1}, first=True)))
     stored = samples(history, TIME_MS)
