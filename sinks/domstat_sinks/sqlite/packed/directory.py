@@ -30,6 +30,7 @@ from domstat_sinks.sqlite.heads.row import DamagedError, Extra, checked
 from domstat_sinks.sqlite.packed import chunk
 
 Integers: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
+Flags: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 
 GROUP = 64
 """Members whose series of one field share a chunk: reading one guest unpacks no more, and merging holds no more."""

@@ -6,15 +6,11 @@ out of a segment of which nothing is known yet, and nothing of its other fields.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
-
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from domstat_sinks.sqlite.packed.directory import GROUP, Directory, Integers
-
-Flags: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
+from domstat_sinks.sqlite.packed.directory import GROUP, Directory, Flags, Integers
 
 
 class FieldSeries(Struct, frozen=True):

@@ -26,13 +26,13 @@ from domstat_sinks.sqlite.packed.directory import (
     GROUP,
     Column,
     Directory,
+    Flags,
     Index,
     Integers,
     Member,
     members_of,
 )
 
-Flags: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 Places: TypeAlias = "np.ndarray[Any, np.dtype[np.int32]]"
 
 LEADS_MAX = 64

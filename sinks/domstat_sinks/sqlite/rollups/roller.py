@@ -8,6 +8,7 @@ writer that is closed stores it for the next one; after one that died it is made
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -269,6 +270,7 @@ class Rolling:
         own = slice_.directory.own
         self._ids, self._times_ms = slice_.directory.ids[own], slice_.directory.time_ms[own]
         self._todo = list(stretches(slice_.directory, own.tolist()))[::-1]
+        self._to_come = Counter(stretch.layout for stretch in self._todo)
         self._is_restless = slice_.is_restless
         self._whose = roller.whose(stream)
         self._packed: list[Packed] = []
@@ -309,11 +311,13 @@ class Rolling:
     def step(self) -> None:
         """Roll up a little. Raises DamagedError."""
         stretch = self._todo.pop()
+        self._to_come[stretch.layout] -= 1
         for rolled in _each(self._roll(self._values, stretch)):
             self._known.unfinished.add(rolled)
         if self._is_restless and (not self._todo or self._todo[-1].layout != stretch.layout):
-            to_come = {self._slice.layout_reads[layout] for layout in {one.layout for one in self._todo}}
-            self._known.keep_parts(to_come | {self._slice.layout_reads[stretch.layout]})
+            # The one at hand stays: the next one's parts are found among its.
+            wanted = [layout for layout, left in self._to_come.items() if left or layout == stretch.layout]
+            self._known.keep_parts({self._slice.layout_reads[layout] for layout in wanted})
 
     def finish(self) -> Iterator[None]:
         """Pack the buckets that are finished, in steps. Raises sqlite3.Error."""
