@@ -59,6 +59,14 @@ def test_it_comes_back_as_it_was() -> None:
         assert all(one.tolist() == other.tolist() for one, other in pairs)
 
 
+def test_what_comes_back_is_no_crowd_of_small_arrays() -> None:
+    back = decode(made(9).encode())
+    for many in (back.shapes, back.layouts):
+        assert len(many) > 1
+        assert len({id(one.base) for one in many}) == 1
+        assert many[0].base is not None
+
+
 @given(st.lists(st.tuples(*[st.integers(-(2**63), 2**63 - 1)] * 3), min_size=1, max_size=30))
 def test_whatever_its_stamps_are_they_come_back(stamps: list[tuple[int, int, int]]) -> None:
     directory = made()

@@ -290,6 +290,27 @@ def test_while_a_field_is_merged_no_chunks_of_others_are_kept_open(history: Hist
     assert max(map(len, open_at_once)) == 3, "cpu.system, and the two fields that it is predicted from"
 
 
+def test_what_is_merged_holds_columns_once_and_stamps_not_beside_the_merged_ones(history: History) -> None:
+    write_each(history, numbers(0, 10))
+    write_alone(history, steady(10))
+    looked = 0
+    for _ in steps(history):
+        work = writer_of(history)._upkeep._work
+        if isinstance(work, Merging) and hasattr(work, "_directory"):
+            looked += 1
+            directories = [item.directory for item in work._inputs]
+            for all_ in (
+                [column for of in directories for column in of.columns],
+                [m for of in directories for m in of.members],
+            ):
+                assert len({id(one) for one in all_}) == len(set(all_)) < len(all_)
+            left = [
+                (len(of.time_ms), len(of.boot_ns), len(of.call_ns), len(of.lead), len(of.boot)) for of in directories
+            ]
+            assert set(left) == {(0,) * 5}
+    assert looked
+
+
 # Damage.
 
 

@@ -307,7 +307,7 @@ def test_a_file_of_before_there_was_a_place_for_it_gets_one(tmp_path: Path) -> N
     finish_and_compare(to, path, ticks)
 
 
-def test_between_restless_slices_what_is_open_is_packed_and_all_that_there_is(
+def test_between_restless_slices_what_is_open_is_stored_and_nothing_remembered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, ticks = tmp_path / "history.db", some_history(4, length=60, step_ms=100_000)
@@ -318,12 +318,43 @@ def test_between_restless_slices_what_is_open_is_packed_and_all_that_there_is(
     assert own._forms == {}
     assert own.rows._layouts == {}
     assert not own._is_busy
-    ((stream, (sealed, packed)),) = own._held.items()
-    assert isinstance(packed, bytes)
+    assert own._held == {}
+    with closing(sqlite3.connect(path)) as connection:
+        ((sealed,),) = connection.execute("SELECT sealed FROM stream WHERE tier = 0").fetchall()
+        stored = connection.execute("SELECT * FROM unfinished").fetchall()
+    assert [row[1] for row in stored] == [sealed]
     monkeypatch.setattr(roller, "encode_held", never)
     to.close()
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT * FROM unfinished").fetchall() == [(stream, sealed, packed)]
+        assert connection.execute("SELECT * FROM unfinished").fetchall() == stored
+
+
+def test_a_writer_that_dies_after_a_restless_slice_need_not_make_the_open_hour_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, ticks = tmp_path / "history.db", some_history(4, length=60, step_ms=100_000)
+    monkeypatch.setattr(slices, "CHANGES_MAX", -1)
+    write(Writer(path), ticks[:33])  # and is never heard of again
+    monkeypatch.setattr(roller.Rolling, "_restore_from", never)
+    to = write(Writer(path), ticks[33:])
+    finish_and_compare(to, path, ticks)
+
+
+def test_what_is_stored_is_not_held_as_well_while_a_slice_goes_on_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slices, "CHANGES_MAX", -1)
+    step, held = roller.Rolling.step, []
+
+    def watched(self: roller.Rolling) -> None:
+        step(self)
+        held.append((self._sealed, len(self._roller._held)))
+
+    monkeypatch.setattr(roller.Rolling, "step", watched)
+    write(Writer(tmp_path / "history.db"), some_history(4, length=60, step_ms=100_000)).close()
+    first = held[0][0]
+    assert {count for sealed, count in held if sealed == first} == {1}
+    assert {count for sealed, count in held if sealed != first} == {0}
 
 
 def test_of_a_restless_slice_no_more_layouts_are_prepared_than_are_still_to_come(

@@ -33,8 +33,7 @@ so that a batch that comes again replaces itself; every commit is durable (WAL, 
 2, and which are sealed and merged in the same way; a bucket's ``time_ms`` is when it begins, its ``boot_ns`` the number
 of the last tick in it, and its fields are those of :mod:`.rollups.rollrecord`. Ticks that come for a bucket later make
 a further row, a millisecond on. Which buckets are open says ``rolled``, and what is in them, where the writer was
-closed, ``unfinished``. Days and sketches are rows
-(:mod:`.rollups.days`).
+closed or guests come and go, ``unfinished``. Days and sketches are rows (:mod:`.rollups.days`).
 
 *Boots.* ``boot_id`` is empty for a tick of which only the wall time is known, since it was read from JSON lines: rates
 to and from it are by wall time, and any tick of its stream that comes with the same time is taken for it.
@@ -184,8 +183,9 @@ CREATE TABLE IF NOT EXISTS unfinished (
     blob BLOB NOT NULL
 );
 """
-"""What was open of streams when the last writer was closed (:mod:`.rollups.unfinishedblob`), right as long as the
-stream's last sealed tick is this. Whoever opens a file of before there was such a table makes one."""
+"""What was open of streams when the last writer was closed, or after a slice in which guests came and went
+(:mod:`.rollups.unfinishedblob`); right as long as the stream's last sealed tick is this. Whoever opens a file of before
+there was such a table makes one."""
 
 DAYS = """
 CREATE TABLE guest (

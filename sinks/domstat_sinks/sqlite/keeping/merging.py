@@ -137,8 +137,9 @@ class Merging:
 
     def _all_steps(self) -> Iterator[bool]:
         pace = chunk.Pace()
+        known: dict[Any, Any] = {}
         for segment in self._segments:
-            self._inputs.append(_Input(segment, self._read.directory(segment)))
+            self._inputs.append(_Input(segment, _sharing(self._read.directory(segment), known)))
             if pace.is_enough(len(self._inputs[-1].directory.columns)):
                 yield True
         directory = self._directory = yield from _merged(self._inputs)
@@ -251,6 +252,13 @@ def _as_slice(places: Integers) -> Any:
     return places
 
 
+def _sharing(directory: Directory, known: dict[Any, Any]) -> Directory:
+    """Have a directory's columns and members be those of the directories before: a day's are nearly all the same."""
+    directory.columns = [known.setdefault(column, column) for column in directory.columns]
+    directory.members = [known.setdefault(member, member) for member in directory.members]
+    return directory
+
+
 def _merged(inputs: Sequence[_Input]) -> Generator[bool, None, Directory]:
     """Make the directory of all inputs' ticks, each once, in order."""
     made = Directory()
@@ -270,7 +278,6 @@ def _merged(inputs: Sequence[_Input]) -> Generator[bool, None, Directory]:
         translate = [np.array(to, dtype=np.int64) for to in (to_member, to_shape, to_name)]
         to_layout = np.array([_place_array(layouts, _translated(layout, translate)) for layout in old.layouts])
         item.members, item.columns = np.array(to_member, dtype=np.int64), to_column
-        old.columns = [columns.items[place] for place in to_column.tolist()]  # the same ones, so that others can go
         fresh = item.ticks >= 0
         boot[item.ticks[fresh]] = to_boot[old.boot[fresh]]
         layout_of[item.ticks[fresh]] = to_layout[old.layout_of[fresh]]
@@ -283,7 +290,7 @@ def _merged(inputs: Sequence[_Input]) -> Generator[bool, None, Directory]:
             if kept:
                 all_ = sorted({*made.breaks.get(key, []), *kept})
                 made.breaks[key] = breaks.setdefault(tuple(all_), all_)
-        old.extras, old.breaks = {}, {}
+        old.extras, old.breaks, old.boot = {}, {}, _NONE
         if pace.is_enough(len(old.columns)):
             yield True
     made.boot, made.layout_of = boot, layout_of
@@ -309,6 +316,9 @@ def _merge_ticks(made: Directory, inputs: Sequence[_Input]) -> None:
         item.ticks = own
     for name in ("ids", "time_ms", "boot_ns", "call_ns", "lead"):
         setattr(made, name, of_all(name)[chosen])
+        if name != "ids":  # which say how many there are
+            for item in inputs:
+                setattr(item.directory, name, _NONE)
 
 
 def _translated(layout: Integers, translate: Sequence[Integers]) -> Integers:
@@ -317,3 +327,6 @@ def _translated(layout: Integers, translate: Sequence[Integers]) -> Integers:
 
 def _place_array(index: Index, numbers: Integers) -> int:
     return index.place(numbers.tobytes(), numbers)
+
+
+_NONE: Integers = np.zeros(0, dtype=np.int64)

@@ -359,12 +359,18 @@ def decode(blob: bytes) -> Directory:
     ) = (stamps.words(i).view(np.int64) for i in range(_STAMPS))
     directory.boots, directory.members, directory.names = body.boots, body.members, body.names
     directory.columns = body.columns
-    directory.shapes = [np.frombuffer(shape, "<u4").astype(np.int64) for shape in body.shapes]
-    directory.layouts = [np.frombuffer(layout, "<u4").reshape(3, -1).T.astype(np.int64) for layout in body.layouts]
+    directory.shapes = _numbers(body.shapes)
+    directory.layouts = [layout.reshape(3, -1).T for layout in _numbers(body.layouts)]
     directory.extras = body.extras
     for tick, member, column in body.breaks:
         directory.breaks.setdefault((member, column), []).append(tick)
     return directory
+
+
+def _numbers(packed: Sequence[bytes]) -> list[Integers]:
+    """Read lists of numbers back, all into one piece of memory: hundreds of small ones would keep what is around."""
+    all_ = np.frombuffer(b"".join(packed), "<u4").astype(np.int64)
+    return np.split(all_, np.cumsum([len(one) // 4 for one in packed]))[:-1]
 
 
 _NONE: Integers = np.zeros(0, dtype=np.int64)

@@ -31,12 +31,10 @@ class SeriesIndex:
 
     def __init__(self, directory: Directory) -> None:
         self.directory = directory
-        fields = np.array([column.field for column in directory.columns], dtype=np.int64)
         self._columns: Integers = np.concatenate([*directory.shapes, _NONE])
         """Of all shapes, one behind the other."""
         self._shape_of: Integers = np.repeat(np.arange(len(directory.shapes)), [len(of) for of in directory.shapes])
-        self._fields = fields[self._columns]
-        """By place in these, the column's shape and field."""
+        """By place in these, the column's shape."""
         self._ticks_of_layout = np.bincount(directory.layout_of, minlength=len(directory.layouts))
         records = np.concatenate([*directory.layouts, _NO_RECORDS])
         order = np.argsort(records[:, 0], kind="stable")
@@ -49,7 +47,7 @@ class SeriesIndex:
 
     def of(self, field: int) -> FieldSeries:
         """Return the series of a field, by its number in the file."""
-        chosen = np.flatnonzero(self._fields == field)
+        chosen = np.flatnonzero(self.directory.field_of[self._columns] == field)
         if not len(chosen):
             return _NO_SERIES
         columns = self._columns[chosen]

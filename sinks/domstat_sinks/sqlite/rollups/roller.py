@@ -1,8 +1,9 @@
 """Rolling up: while a slice of ticks is sealed, buckets are made of it, and stored in the transaction that ends that.
 
 So whatever moment the writer dies at, a tick is either sealed and counted, or neither. What is open then, the last five
-minutes and the last hour, is remembered from slice to slice; where guests come and go packed, and nothing else is. A
-writer that is closed stores it for the next one; after one that died it is made again of the segments.
+minutes and the last hour, is remembered from slice to slice; a writer that is closed stores it for the next one, and
+after one that died it is made again of the segments. Where guests come and go it is stored with every slice, and
+nothing is remembered.
 """
 
 from __future__ import annotations
@@ -127,12 +128,8 @@ class Roller:
         self.numbers = numbers
         self._on_failed = on_failed
         self._streams: dict[int, _Stream] = {}
-        self._held: dict[int, tuple[int, Held | bytes]] = {}
-        """Of a stream whose slice is in hand, or whose last was restless, a tick and what was open after it.
-
-        After a restless slice it is packed: small objects left among the many of a sealing would keep all their memory
-        from being given back.
-        """
+        self._held: dict[int, tuple[int, Held]] = {}
+        """Of a stream whose slice is in hand the tick before it, and what was open then."""
         self._forms: dict[int, dict[_ScopeKey, list[tuple[Scope, Form]]]] = {}
         """Of each tier's stream those of its last buckets, some 100 KB each of 64 guests."""
         self.moving: frozenset[str] = frozenset()
@@ -152,40 +149,37 @@ class Roller:
     def done(self, stream: int, known: _Stream) -> None:
         """Remember a stream for the next slice."""
         self._streams[stream] = known
-        self._held.pop(stream, None)
-        self._is_busy = False
+        self._done(stream)
 
-    def done_with(self, stream: int, sealed: int, packed: bytes, tiers: Iterable[int]) -> None:
-        """Remember of a stream no more than what is open after the tick *sealed*, and nothing of its *tiers*."""
-        self._held[stream] = sealed, packed
-        self._is_busy = False
+    def done_with(self, stream: int, tiers: Iterable[int]) -> None:
+        """Remember nothing of a stream, nor of its *tiers*; what is open of it is stored.
+
+        Small objects left among the many of a sealing would keep all their memory from being given back, and what is
+        open of an hour grows with every guest that comes.
+        """
+        self._done(stream)
         for tier in tiers:
             self._forms.pop(tier, None)
             self.rows.forget_stream(tier)
+
+    def _done(self, stream: int) -> None:
+        self._held.pop(stream, None)
+        self._is_busy = False
 
     def hold(self, stream: int, sealed: int, unfinished: Unfinished) -> None:
         """Remember what is open of a stream after the tick *sealed*, until its slice is done."""
         self._held[stream] = sealed, unfinished.held()
 
     def held(self, stream: int, sealed: int) -> Held | None:
-        """Return what was open of a stream after the tick *sealed*, if it is known here or was stored by :meth:`keep`.
-
-        Raises sqlite3.Error.
-        """
+        """Return what was open of a stream after the tick *sealed*, if it is held or stored. Raises sqlite3.Error."""
         known = self._held.get(stream)
         if known is not None and known[0] == sealed:
-            kept: Held | bytes = known[1]
-        else:
-            found = self.connection.execute(
-                "SELECT blob FROM unfinished WHERE stream = ? AND sealed = ?", (stream, sealed)
-            ).fetchone()
-            if found is None:
-                return None
-            kept = found[0]
-        if isinstance(kept, Held):
-            return kept
+            return known[1]
+        found = self.connection.execute(
+            "SELECT blob FROM unfinished WHERE stream = ? AND sealed = ?", (stream, sealed)
+        ).fetchone()
         try:
-            return decode_held(kept)
+            return decode_held(found[0]) if found is not None else None
         except DamagedError:  # whoever verifies the file is told of what is in it; it is made again of its ticks
             return None
 
@@ -194,9 +188,12 @@ class Roller:
         kept = dict(self.connection.execute("SELECT stream, sealed FROM unfinished").fetchall())
         idle = {stream: (known.sealed, known.unfinished.held()) for stream, known in self._streams.items()}
         for stream, (sealed, held) in {**idle, **self._held}.items():
-            if (isinstance(held, bytes) or held.hour_from) and kept.get(stream) != sealed:
-                row = (stream, sealed, held if isinstance(held, bytes) else encode_held(held))
-                self.connection.execute("INSERT OR REPLACE INTO unfinished VALUES (?, ?, ?)", row)
+            if held.hour_from and kept.get(stream) != sealed:
+                self.store(stream, sealed, encode_held(held))
+
+    def store(self, stream: int, sealed: int, packed: bytes) -> None:
+        """Store what is open of a stream after the tick *sealed*. Raises sqlite3.Error."""
+        self.connection.execute("INSERT OR REPLACE INTO unfinished VALUES (?, ?, ?)", (stream, sealed, packed))
 
     def failed(self, stream: int, error: Exception) -> None:
         """Forget what a slice that cannot be rolled up has left behind, some of which may have been taken back."""
@@ -276,7 +273,7 @@ class Rolling:
         self._packed: list[Packed] = []
         self._figures: list[tuple[int, int, int, bytes]] = []
         self._open: bytes | None = None
-        """What is open in the end, packed, if nothing else is to be remembered."""
+        """What is open in the end, packed, if nothing is to be remembered."""
 
     def _what_was_open(self) -> Unfinished:
         held = self._roller.held(self._stream, self._sealed)
@@ -292,7 +289,8 @@ class Rolling:
         """Make sure of what was before the slice, in steps. Raises sqlite3.Error, DamagedError."""
         if self._is_to_restore:
             yield from self._restore(self._known.unfinished.minutes_from, self._known.unfinished.hour_from)
-        self._roller.hold(self._stream, self._sealed, self._known.unfinished)
+        if self._is_to_restore or not self._is_begun_anew:  # otherwise it is stored, or held already
+            self._roller.hold(self._stream, self._sealed, self._known.unfinished)
         self._known.number_boots(self._slice.directory)
         if self._is_begun_anew:
             leads = np.flatnonzero(self._slice.directory.lead).tolist()
@@ -367,7 +365,8 @@ class Rolling:
         )
         sealed = int(self._ids[-1])
         if self._open is not None:
-            self._roller.done_with(self._stream, sealed, self._open, {packed.stream for packed in self._packed})
+            self._roller.store(self._stream, sealed, self._open)
+            self._roller.done_with(self._stream, {packed.stream for packed in self._packed})
             return
         self._known.end_slice(leads)
         self._known.sealed = sealed
