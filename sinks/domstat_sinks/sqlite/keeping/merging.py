@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Generator, Iterator, Sequence
 from functools import cached_property
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,10 @@ def _complete_run(found: Sequence[tuple[int, int, int, int]], enough: int) -> li
 CHUNK_BYTES = 512 * 1024
 """Bytes of packed chunks kept while a field is merged: those of one group, of all hours of a day. Unpacked, as they are
 kept, they take five times as much, and thirty times where a guest's hours are alike."""
+
+
+DIGEST_BYTES = 16
+"""Of an array's numbers; two that differ have the same with a chance of one in 2^128."""
 
 
 class _Input:
@@ -326,7 +331,8 @@ def _translated(layout: Integers, translate: Sequence[Integers]) -> Integers:
 
 
 def _place_array(index: Index, numbers: Integers) -> int:
-    return index.place(numbers.tobytes(), numbers)
+    """Return the place of an array, by its digest: a day with guests that come and go has thousands, 1 KB each."""
+    return index.place(blake2b(numbers.tobytes(), digest_size=DIGEST_BYTES).digest(), numbers)
 
 
 _NONE: Integers = np.zeros(0, dtype=np.int64)

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 from typing import TypeAlias
 
 from msgspec import Struct
 
 from domstat.catalog import FieldKind, ValueType, look_up
-from domstat.model import Kind
-from domstat_sinks.sqlite.heads.layout import Column
+from domstat.model import Kind, is_own
+from domstat_sinks.sqlite.heads.layout import COLUMNS_MAX, Column
 
 Name: TypeAlias = tuple[str, str | None]
 """What a column holds: field and device."""
+
+
+def shared_name(field: str, device: str | None) -> Name:
+    """Make a name, once if guests may have it in common, as :func:`~..heads.layout.shared_column` does."""
+    return (field, device) if is_own(device) else _in_common(field, device)
+
+
+_in_common = lru_cache(maxsize=COLUMNS_MAX)(lambda field, device: (field, device))
 
 
 class Sort(IntEnum):

@@ -19,7 +19,7 @@ from domstat.model import key_of, whole_device
 from domstat.rates import WHOLE_GUEST
 from domstat_sinks.sqlite.heads.layout import Column, Entry
 from domstat_sinks.sqlite.heads.row import Words
-from domstat_sinks.sqlite.rollups.recipes import COUNTERS, Means, Name, Recipe, Sort, recipes_of, sort_of
+from domstat_sinks.sqlite.rollups.recipes import COUNTERS, Means, Name, Recipe, Sort, recipes_of, shared_name, sort_of
 
 Whole: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 Real: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
@@ -43,7 +43,9 @@ class ShapePlan:
         sorts = [sort_of(column) for column in columns]
         self.positions = [_whole([i for i, of in enumerate(sorts) if of is sort]) for sort in Sort]
         """By sort, where its columns stand in the record."""
-        self.names = [tuple((columns[i].field, columns[i].device) for i in at.tolist()) for at in self.positions]
+        self.names = [
+            tuple(shared_name(columns[i].field, columns[i].device) for i in at.tolist()) for at in self.positions
+        ]
         """By sort, what its columns hold."""
         counters = [self.positions[sort].tolist() for sort in COUNTERS]
         self.counters = {self.keys[i]: i for i in sorted(chain(*counters))}

@@ -7,6 +7,7 @@ them. So everything is counted once, whatever the order it comes in.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
@@ -26,9 +27,9 @@ Subjects: TypeAlias = tuple[Subject, ...]
 """Whose rows stand below each other."""
 
 APART_MAX = 16
-"""Runs' roll-ups that are kept apart before they are merged, beyond as many as were left the last time. A run is as
-short as a tick where somebody else's commands are in the guests' monitors, and each has rows for all its guests: an
-hour of such ticks, made again after a start, took 100 MB before it was merged."""
+"""Runs' roll-ups that are kept apart before they are merged, beyond as many as were left the last time; and sets of
+guests whose sketches are. A run is as short as a tick where somebody else's commands are in the guests' monitors, and
+each has rows for all its guests: an hour of such ticks, made again after a start, took 100 MB before it was merged."""
 
 
 class Sketched(Struct):
@@ -74,6 +75,8 @@ class Unfinished:
         self._hour: list[Rollup] = []
         self._sketches: dict[int, dict[Subjects, Sketched]] = {}
         """By hour, and by whose rows they have."""
+        self._folded: dict[int, int] = {}
+        """By hour, how many of these were left when they were folded last."""
 
     @classmethod
     def of(cls, held: Held) -> Unfinished:
@@ -110,6 +113,8 @@ class Unfinished:
             for field, sketches in hour.by_field.items():
                 before = known.by_field.get(field)
                 known.by_field[field] = _narrow(sketches if before is None else merge_sketches([before, sketches]))
+            if len(of_hour) > self._folded.get(hour.start_ms, 0) + APART_MAX:
+                deque(self._fold(hour.start_ms), maxlen=0)
 
     def _gather(self) -> None:
         """Merge what runs came to, the newest five minutes apart from those before, as :func:`_split` has it."""
@@ -124,16 +129,21 @@ class Unfinished:
 
         An hour holds its guests then, and not every set of them that there was.
         """
-        for of_hour in self._sketches.values():
-            groups: dict[int, list[Subjects]] = {}
-            for subjects, group in zip(of_hour, _groups(list(of_hour)), strict=True):
-                groups.setdefault(group, []).append(subjects)
-            for group_ in groups.values():
-                if len(group_) > 1:
-                    folded = yield from _folded([of_hour[subjects] for subjects in group_])
-                    for subjects in group_:
-                        del of_hour[subjects]
-                    of_hour[_subjects(folded.entries)] = folded
+        for start_ms in self._sketches:
+            yield from self._fold(start_ms)
+
+    def _fold(self, start_ms: int) -> Iterator[None]:
+        of_hour = self._sketches[start_ms]
+        groups: dict[int, list[Subjects]] = {}
+        for subjects, group in zip(of_hour, _groups(list(of_hour)), strict=True):
+            groups.setdefault(group, []).append(subjects)
+        for group_ in groups.values():
+            if len(group_) > 1:
+                folded = yield from _folded([of_hour[subjects] for subjects in group_])
+                for subjects in group_:
+                    del of_hour[subjects]
+                of_hour[_subjects(folded.entries)] = folded
+        self._folded[start_ms] = len(of_hour)
 
     def restore(self, rolled: Rolled, *, is_finished: bool) -> None:
         """Add what stored ticks of the open hour come to; *is_finished* says that their buckets are stored too."""
@@ -154,6 +164,7 @@ class Unfinished:
         self._left = len(self._minutes)
         hours, self._hour = _split([*self._hour, *minutes], HOUR_MS, self.open_hour_ms)
         done = [start_ms for start_ms in self._sketches if start_ms != self.open_hour_ms]
+        self._folded = {start_ms: left for start_ms, left in self._folded.items() if start_ms == self.open_hour_ms}
         return Finished(minutes, hours, {start: list(self._sketches.pop(start).values()) for start in sorted(done)})
 
     def _take_note(self, open_ms: int, ids: Whole, times_ms: Whole) -> None:

@@ -19,7 +19,7 @@ from msgspec import Struct
 from domstat_sinks.sqlite.heads.layout import Entry
 from domstat_sinks.sqlite.heads.row import DamagedError, checked
 from domstat_sinks.sqlite.rollups import sketchblob
-from domstat_sinks.sqlite.rollups.recipes import Name
+from domstat_sinks.sqlite.rollups.recipes import Name, shared_name
 from domstat_sinks.sqlite.rollups.rollplan import Columns, Scope, Whole
 from domstat_sinks.sqlite.rollups.rollstats import Rollup, built, flat, forms
 from domstat_sinks.sqlite.rollups.unfinished import Held, Sketched
@@ -115,7 +115,7 @@ def _names(names: Collection[Name]) -> _Names:
 def _named(packed: _Names) -> list[Name]:
     """Make the names again. Raises ValueError and IndexError for what does not go together."""
     pairs = np.frombuffer(packed.pairs, _NUMBERS).reshape(-1, 2).tolist()
-    return [(packed.fields[field], packed.devices[device]) for field, device in pairs]
+    return [shared_name(packed.fields[field], packed.devices[device]) for field, device in pairs]
 
 
 def _table(rollup: Rollup, numbers: dict[Name, int]) -> _Table:
