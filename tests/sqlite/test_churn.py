@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from domstat.catalog import ValueType
 from domstat.collect.sample import Keyed, Sample, Sampled
 from domstat.model import Batch, Domain, Figures, Kind, Moment, Record, Stamp
-from domstat_sinks.sqlite.heads.layout import Shape
+from domstat_sinks.sqlite.heads.layout import Column, Shape
 from domstat_sinks.sqlite.heads.rows import HeadRow, LayoutRead
 from domstat_sinks.sqlite.keeping import upkeep
 from domstat_sinks.sqlite.packed.slices import Columns
@@ -80,3 +81,14 @@ def test_guests_that_passed_by_leave_nothing(tmp_path: Path, monkeypatch: pytest
     writer.close()
     assert left.keys() == {kind.__name__ for kind in BETWEEN_TICKS}
     assert max(left.values()) < passing / 2, left
+
+
+def test_guests_that_differ_in_their_nics_alone_have_all_other_names_in_common() -> None:
+    def names(mac: str) -> list[tuple[str, str | None]]:
+        columns = (Column("vcpu.time", "0", ValueType.U64), Column("net.rx.bytes", mac, ValueType.U64))
+        return [name for of in ShapePlan("guest", columns).names for name in of]
+
+    (cpu, nic), (other_cpu, other_nic) = names("52:54:00:00:00:01"), names("52:54:00:00:00:02")
+    assert cpu is other_cpu
+    assert nic != other_nic
+    assert names("52:54:00:00:00:01")[1] is not nic, "a guest's own is not remembered when it has gone"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from domstat.model import Record
 from domstat_sinks.sqlite.rollups import sketchblob, unfinishedblob
@@ -121,6 +122,26 @@ def test_an_hour_holds_its_guests_and_not_every_company_they_were_in() -> None:
             ]
             assert sketches.maxs[place] == max((of.maxs[row] for of, row in rows), default=-np.inf)
             assert np.isclose(sketches.sums[place], sum(of.sums[row] for of, row in rows))
+
+
+def test_sketches_of_ever_other_companies_are_put_together_as_they_come() -> None:
+    unfinished, rows, known = Unfinished(), Rows(), LastKnown()
+    ticks = history(6, length=60, step_ms=1_000)
+    guests = [record for record in ticks[0].records if record.domain is not None]
+    others = [record for record in ticks[0].records if record.domain is None]
+    changing = []
+    for i, tick in enumerate(ticks):  # each has another guest, beside what all have
+        domain = replace(guests[0].domain, uuid=f"u{i}")
+        changing.append(Tick(tick.stamp, (*others, replace(guests[0], domain=domain))))
+    at_most = 0
+    for run in rows.runs(changing):
+        unfinished.add(roll(run, known.before(run), find_keyed(run.plan)))
+        known.after(run)
+        at_most = max([at_most, *map(len, unfinished._sketches.values())])
+    (of_hour,) = unfinished._sketches.values()
+    uuids = {entry.uuid for sketched in of_hour.values() for entry in sketched.entries}
+    assert uuids >= {f"u{i}" for i in range(len(ticks))}
+    assert at_most <= 1 + APART_MAX
 
 
 def test_runs_as_short_as_a_tick_are_merged_as_they_come_and_come_to_the_same() -> None:
