@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from domstat.model import Record
+from domstat.model import Domain, Record
 from domstat_sinks.sqlite.rollups import sketchblob, unfinishedblob
 from domstat_sinks.sqlite.rollups.keyfields import find_keyed
 from domstat_sinks.sqlite.rollups.lastknown import LastKnown
@@ -131,8 +131,8 @@ def test_sketches_of_ever_other_companies_are_put_together_as_they_come() -> Non
     others = [record for record in ticks[0].records if record.domain is None]
     changing = []
     for i, tick in enumerate(ticks):  # each has another guest, beside what all have
-        domain = replace(guests[0].domain, uuid=f"u{i}")
-        changing.append(Tick(tick.stamp, (*others, replace(guests[0], domain=domain))))
+        own = replace(guests[0], domain=Domain(f"u{i}", "g", 1))
+        changing.append(Tick(tick.stamp, (*others, own)))
     at_most = 0
     for run in rows.runs(changing):
         unfinished.add(roll(run, known.before(run), find_keyed(run.plan)))
