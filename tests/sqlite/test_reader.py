@@ -64,6 +64,13 @@ def test_a_history_that_is_not_there_is_said_to_be_so(history: History) -> None:
         pass
 
 
+def test_a_file_without_anything_in_it_yet_is_not_taken_for_somebody_elses(history: History) -> None:
+    path = history.folder / "other.db"
+    path.touch()
+    with pytest.raises(ValueError, match="nothing is stored in it yet"):
+        connect(path)
+
+
 def test_wrong_sql_is_told_in_sqlites_words(history: History) -> None:
     reading = SqliteSink.history(SqliteSettings(), history.folder)
     with reading as opened, pytest.raises(HistoryError, match="no such column: nonsense"):

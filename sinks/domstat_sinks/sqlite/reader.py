@@ -42,6 +42,9 @@ def connect(path: Path | str, span: history.Span = ALL) -> sqlite3.Connection:
 def _connect(path: Path | str, span: history.Span) -> sqlite3.Connection:
     connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
     try:
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if not tables:  # a file is there before its tables, which come in one transaction
+            raise ValueError("nothing is stored in it yet: an agent is just making it, or it was left empty")
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if application != schema.APPLICATION_ID:
