@@ -24,6 +24,7 @@ from domstat_sinks.sqlite.heads.row import Words
 from domstat_sinks.sqlite.keeping.sealing import begin, publish
 from domstat_sinks.sqlite.packed import chunk, directory
 from domstat_sinks.sqlite.packed.directory import EVERYTHING, Directory, Index, members_of
+from domstat_sinks.sqlite.packed.ragged import Ragged
 from domstat_sinks.sqlite.rollups.recipes import COUNTERS, LEVELS
 from domstat_sinks.sqlite.rollups.rollrecord import COVERED, TICKS, Form, moving_fields, rounded
 from domstat_sinks.sqlite.rollups.rollstats import Rollup
@@ -159,6 +160,7 @@ def _directory(
     """Make a segment's directory, and the values of each (member, column)."""
     members, names, columns, shapes = Index(), Index(), Index(), Index()
     made = Directory()
+    layouts = []
     series: dict[tuple[int, int], list[Words]] = {}
     for part in parts:
         whose = members_of([(entry.kind, entry.uuid, entry.name, entry.incarnation) for entry in part.entries])
@@ -171,8 +173,9 @@ def _directory(
             for column in of:
                 series.setdefault((place, column), []).append(part.words[at])
                 at += 1
-        made.layouts.append(np.array(layout, dtype=np.int64).reshape(-1, 3))
-    made.members, made.columns, made.shapes = members.items, columns.items, shapes.items
+        layouts.append(np.array(layout, dtype=np.int64).reshape(-1, directory.LAYOUT_WIDTH))
+    made.members, made.columns = members.items, columns.items
+    made.shapes, made.layouts = Ragged.of(shapes.items), Ragged.of(layouts, directory.LAYOUT_WIDTH)
     made.names = [name for (name,) in names.items]
     made.time_ms = np.concatenate([part.starts_ms for part in parts])
     count = len(made.time_ms)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
@@ -288,6 +289,28 @@ def test_while_a_field_is_merged_no_chunks_of_others_are_kept_open(history: Hist
         if isinstance(work, Merging):
             open_at_once.add(frozenset(number >> schema._GROUP_BITS & 0xFFFF for number in work._read._chunks))
     assert max(map(len, open_at_once)) == 3, "cpu.system, and the two fields that it is predicted from"
+
+
+def test_which_ticks_layouts_are_in_is_remembered_for_a_field_and_no_longer(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_small(monkeypatch, slice_ticks=15, levels=(60, 120))
+    forgot: list[tuple[Directory, int]] = []
+    forget = Directory.forget_ticks
+
+    def noted(directory: Directory) -> None:
+        forgot.append((directory, len(directory._ticks_in)))
+        forget(directory)
+        assert not directory._ticks_in
+
+    monkeypatch.setattr(Directory, "forget_ticks", noted)
+
+    def passing(number: int) -> Record:
+        return guest("b", id=number // 4, cpu_time=number, cpu_user=number)
+
+    write_each(history, (tick(number, guest(cpu_time=number), passing(number)) for number in range(70)))
+    assert set(Counter(id(directory) for directory, _ in forgot).values()) == {2}, "as often as there are fields"
+    assert any(remembered for _, remembered in forgot)
 
 
 def test_what_is_merged_holds_columns_once_and_stamps_not_beside_the_merged_ones(history: History) -> None:

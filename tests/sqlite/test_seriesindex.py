@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domstat.catalog import ValueType
-from domstat_sinks.sqlite.packed.directory import GROUP, Column, Directory, Member
+from domstat_sinks.sqlite.packed.directory import GROUP, LAYOUT_WIDTH, Column, Directory, Member
+from domstat_sinks.sqlite.packed.ragged import Ragged
 from domstat_sinks.sqlite.packed.seriesindex import SeriesIndex
 
 
@@ -19,12 +20,15 @@ def directories(draw: st.DrawFn) -> Directory:
     made.members = [Member("guest", f"g{number}", None, 1) for number in range(members)]
     made.columns = [Column(number % fields, f"d{number}", ValueType.U64) for number in range(draw(st.integers(1, 5)))]
     columns = st.sets(st.integers(0, len(made.columns) - 1), max_size=len(made.columns)).map(sorted)
-    made.shapes = [np.array(shape, dtype=np.int64) for shape in draw(st.lists(columns, min_size=1, max_size=4))]
+    shapes_ = draw(st.lists(columns, min_size=1, max_size=4))
+    made.shapes = Ragged.of([np.array(shape, dtype=np.int64) for shape in shapes_])
     seed = np.random.default_rng(draw(st.integers(0, 99)))
+    layouts = []
     for _ in range(draw(st.integers(1, 3))):
         present = np.flatnonzero(seed.random(members) < draw(st.sampled_from([0.3, 1.0])))
         shapes = seed.integers(0, len(made.shapes), len(present))
-        made.layouts.append(np.stack([seed.permutation(present), shapes, np.zeros_like(shapes)], axis=1))
+        layouts.append(np.stack([seed.permutation(present), shapes, np.zeros_like(shapes)], axis=1))
+    made.layouts = Ragged.of(layouts, LAYOUT_WIDTH)
     made.names = [None]
     made.layout_of = seed.integers(0, len(made.layouts), draw(st.integers(1, 9)))
     made.ids = np.arange(len(made.layout_of))

@@ -12,7 +12,8 @@ from domstat.history import Span
 from domstat_sinks.sqlite.answers.choosing import Key, Who
 from domstat_sinks.sqlite.answers.ticks import Boots
 from domstat_sinks.sqlite.answers.windows import WINDOWS_KEPT, Plain, Roster, Window, places_of
-from domstat_sinks.sqlite.packed.directory import EVERYTHING, Column, Directory, Member
+from domstat_sinks.sqlite.packed.directory import EVERYTHING, LAYOUT_WIDTH, Column, Directory, Member
+from domstat_sinks.sqlite.packed.ragged import Ragged
 
 CPU = Column(7, None, ValueType.U64)
 A, B, C = (Who(3, "guest", uuid, None) for uuid in "abc")
@@ -31,8 +32,9 @@ def directory(layouts: Sequence[Sequence[tuple[int, int, int]]], layout_of: Sequ
     made.boots, made.names = ["boot"], ["one", "two"]
     made.members = [Member("guest", uuid, None, number) for uuid, number in (("a", 1), ("b", 1), ("c", 1), ("a", 2))]
     made.columns = [CPU, Column(8, "vda", ValueType.I64)]
-    made.shapes = [np.array([0]), np.array([0, 1])]
-    made.layouts = [np.array(layout, dtype=np.int64).reshape(-1, 3) for layout in layouts]
+    made.shapes = Ragged.of([np.array([0]), np.array([0, 1])])
+    rows = [np.array(layout, dtype=np.int64).reshape(-1, LAYOUT_WIDTH) for layout in layouts]
+    made.layouts = Ragged.of(rows, LAYOUT_WIDTH)
     return made
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Generator, Iterator, Sequence
 from functools import cached_property
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,9 @@ from msgspec import Struct
 from domstat_sinks.sqlite.heads.row import Words
 from domstat_sinks.sqlite.keeping.sealing import DAY_MS, begin, insert_chunk, positions, publish, retire
 from domstat_sinks.sqlite.packed import chunk
-from domstat_sinks.sqlite.packed.directory import Directory, Index, Integers
+from domstat_sinks.sqlite.packed.directory import Directory, Index
 from domstat_sinks.sqlite.packed.prediction import PREDICTED, predict
+from domstat_sinks.sqlite.packed.ragged import Distinct, Integers, Ragged
 from domstat_sinks.sqlite.packed.segments import Segments
 from domstat_sinks.sqlite.packed.seriesindex import FieldSeries, SeriesIndex
 
@@ -83,10 +83,6 @@ def _complete_run(found: Sequence[tuple[int, int, int, int]], enough: int) -> li
 CHUNK_BYTES = 512 * 1024
 """Bytes of packed chunks kept while a field is merged: those of one group, of all hours of a day. Unpacked, as they are
 kept, they take five times as much, and thirty times where a guest's hours are alike."""
-
-
-DIGEST_BYTES = 16
-"""Of an array's numbers; two that differ have the same with a chance of one in 2^128."""
 
 
 class _Input:
@@ -159,9 +155,15 @@ class Merging:
                 blob = yield from chunk.encoding(series, joint=self._level < LAST)
                 insert_chunk(self._connection, self.segment, group, number, blob)
                 yield True
-            self._read.forget_chunks()  # the next field has others
+            self._forget()
         retire(self._connection, self._segments)
         publish(self._connection, self.segment, self.stream, self._level, directory)
+
+    def _forget(self) -> None:
+        """Forget what was worked out for a field: the next has other chunks, and ticks are soon found anew."""
+        self._read.forget_chunks()
+        for directory in (self._directory, *(item.directory for item in self._inputs)):
+            directory.forget_ticks()
 
     def _field(self, number: int) -> _Field:
         merged, count = self._index.of(number), len(self._directory.columns)
@@ -269,20 +271,21 @@ def _merged(inputs: Sequence[_Input]) -> Generator[bool, None, Directory]:
     made = Directory()
     _merge_ticks(made, inputs)
     pace = chunk.Pace()
-    boots, members, names, columns, shapes, layouts = (Index() for _ in range(6))
+    boots, members, names, columns = (Index() for _ in range(4))
+    shapes, layouts = Distinct(), Distinct()
     breaks: dict[tuple[int, ...], list[int]] = {}
     """The ticks at which all counters of a guest begin anew are one list."""
     boot, layout_of = np.zeros(len(made.ids), dtype=np.int64), np.zeros(len(made.ids), dtype=np.int64)
     for item in inputs:
         old = item.directory
-        to_member = [members.place(member) for member in old.members]
+        to_member = np.array([members.place(member) for member in old.members], dtype=np.int64)
         to_column = np.array([columns.place(column) for column in old.columns], dtype=np.int64)
-        to_name = [names.place((name,)) for name in old.names]
+        to_name = np.array([names.place((name,)) for name in old.names], dtype=np.int64)
         to_boot = np.array([boots.place(boot_id) for boot_id in old.boots], dtype=np.int64)
-        to_shape = [_place_array(shapes, to_column[shape]) for shape in old.shapes]
-        translate = [np.array(to, dtype=np.int64) for to in (to_member, to_shape, to_name)]
-        to_layout = np.array([_place_array(layouts, _translated(layout, translate)) for layout in old.layouts])
-        item.members, item.columns = np.array(to_member, dtype=np.int64), to_column
+        to_shape = shapes.places(Ragged(to_column[old.shapes.flat], old.shapes.lengths))
+        translated = [to[own] for to, own in zip((to_member, to_shape, to_name), old.layouts.flat.T, strict=True)]
+        to_layout = layouts.places(Ragged(np.stack(translated, axis=1), old.layouts.lengths))
+        item.members, item.columns = to_member, to_column
         fresh = item.ticks >= 0
         boot[item.ticks[fresh]] = to_boot[old.boot[fresh]]
         layout_of[item.ticks[fresh]] = to_layout[old.layout_of[fresh]]
@@ -290,7 +293,7 @@ def _merged(inputs: Sequence[_Input]) -> Generator[bool, None, Directory]:
             (int(item.ticks[tick]), extras) for tick, extras in old.extras.items() if item.ticks[tick] >= 0
         )
         for (member, column), ticks in old.breaks.items():
-            key = (to_member[member], int(to_column[column]) if column >= 0 else column)
+            key = (int(to_member[member]), int(to_column[column]) if column >= 0 else column)
             kept = [int(item.ticks[tick]) for tick in ticks if item.ticks[tick] >= 0]
             if kept:
                 all_ = sorted({*made.breaks.get(key, []), *kept})
@@ -301,7 +304,7 @@ def _merged(inputs: Sequence[_Input]) -> Generator[bool, None, Directory]:
     made.boot, made.layout_of = boot, layout_of
     made.boots, made.members, made.columns = boots.items, members.items, columns.items
     made.names = [name for (name,) in names.items]
-    made.shapes, made.layouts = shapes.items, layouts.items
+    made.shapes, made.layouts = shapes.together(), layouts.together()
     return made
 
 
@@ -324,15 +327,6 @@ def _merge_ticks(made: Directory, inputs: Sequence[_Input]) -> None:
         if name != "ids":  # which say how many there are
             for item in inputs:
                 setattr(item.directory, name, _NONE)
-
-
-def _translated(layout: Integers, translate: Sequence[Integers]) -> Integers:
-    return np.stack([to[layout[:, i]] for i, to in enumerate(translate)], axis=1)
-
-
-def _place_array(index: Index, numbers: Integers) -> int:
-    """Return the place of an array, by its digest: a day with guests that come and go has thousands, 1 KB each."""
-    return index.place(blake2b(numbers.tobytes(), digest_size=DIGEST_BYTES).digest(), numbers)
 
 
 _NONE: Integers = np.zeros(0, dtype=np.int64)

@@ -240,8 +240,8 @@ def publish(connection: sqlite3.Connection, segment: int, stream: int, level: in
     """Make a segment one that counts. Raises sqlite3.Error."""
     own = directory.own
     ids, times = directory.ids[own], directory.time_ms[own]
-    columns = np.array([sum(len(directory.shapes[shape]) for _, shape, _ in at.tolist()) for at in directory.layouts])
-    samples = int(columns[directory.layout_of[own]].sum()) if len(columns) else 0
+    ticks = np.bincount(directory.layout_of[own], minlength=len(directory.layouts))
+    samples = int((ticks[directory.layouts.numbers()] * directory.shapes.lengths[directory.layouts.flat[:, 1]]).sum())
     connection.execute("DELETE FROM doomed WHERE segment = ?", (segment,))
     connection.execute(
         "INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ifnull(strftime('%Y-%m-%d', ?, 'unixepoch'), ''), ?, ?, ?)",

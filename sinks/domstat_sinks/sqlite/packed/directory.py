@@ -28,8 +28,8 @@ from domstat.catalog import ValueType
 from domstat.model import Kind, Stamp
 from domstat_sinks.sqlite.heads.row import DamagedError, Extra, checked
 from domstat_sinks.sqlite.packed import chunk
+from domstat_sinks.sqlite.packed.ragged import Integers, Ragged
 
-Integers: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 Flags: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 
 GROUP = 64
@@ -37,6 +37,9 @@ GROUP = 64
 
 EVERYTHING = -1
 """In place of a column in :attr:`Directory.breaks`: all of the member begins anew."""
+
+LAYOUT_WIDTH = 3
+"""Numbers that a layout has for each record: member, shape, name."""
 
 _STAMPS = 7
 """Arrays of one number a tick: id, time, boot-time clock, boot, duration of the call, layout, lead or not."""
@@ -105,9 +108,9 @@ class Directory:
         self.members: list[Member] = []
         self.names: list[str | None] = []
         self.columns: list[Column] = []
-        self.shapes: list[Integers] = []
+        self.shapes = Ragged.of([])
         """Per shape, its columns by their places in :attr:`columns`."""
-        self.layouts: list[Integers] = []
+        self.layouts = Ragged.of([], LAYOUT_WIDTH)
         """Per layout, a row (member, shape, name) for each record."""
         self.extras: dict[int, dict[int, Extra]] = {}
         """By tick and position, what a record has beside its values."""
@@ -159,10 +162,8 @@ class Directory:
     @cached_property
     def placements(self) -> list[Integers]:
         """By member, a row (layout, position, shape) for each of its records."""
-        lengths = [len(layout) for layout in self.layouts]
-        records: Integers = np.concatenate([*self.layouts, np.zeros((0, 3), dtype=np.int64)])
-        layouts = np.repeat(np.arange(len(lengths)), lengths)
-        positions = np.arange(len(records)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        records, layouts = self.layouts.flat, self.layouts.numbers()
+        positions = np.arange(len(records)) - self.layouts.ends[layouts]
         order = np.argsort(records[:, 0], kind="stable")
         ends = np.cumsum(np.bincount(records[:, 0], minlength=len(self.members)))
         return np.split(np.stack([layouts, positions, records[:, 1]], axis=1)[order], ends)[: len(self.members)]
@@ -267,6 +268,10 @@ class Directory:
             known = self._ticks_in[key] = np.flatnonzero(np.isin(self.layout_of, at[:, 0]))
         return known
 
+    def forget_ticks(self) -> None:
+        """Forget which ticks layouts are in, which is soon worked out anew: of a restless day it takes megabytes."""
+        self._ticks_in.clear()
+
     def is_everywhere(self, member: int) -> bool:
         """Tell whether a member has all its columns in all ticks."""
         return self._shape_of[member] is not None and len(self.ticks_of(member)) == len(self)
@@ -329,8 +334,8 @@ class Directory:
             self.members,
             self.names,
             self.columns,
-            [shape.astype("<u4").tobytes() for shape in self.shapes],
-            [layout.astype("<u4").T.tobytes() for layout in self.layouts],
+            self.shapes.packed(),
+            self.layouts.packed(),
             self.extras,
             sorted((tick, *key) for key, ticks in self.breaks.items() for tick in ticks),
         )
@@ -359,18 +364,11 @@ def decode(blob: bytes) -> Directory:
     ) = (stamps.words(i).view(np.int64) for i in range(_STAMPS))
     directory.boots, directory.members, directory.names = body.boots, body.members, body.names
     directory.columns = body.columns
-    directory.shapes = _numbers(body.shapes)
-    directory.layouts = [layout.reshape(3, -1).T for layout in _numbers(body.layouts)]
+    directory.shapes, directory.layouts = Ragged.of_packed(body.shapes), Ragged.of_packed(body.layouts, LAYOUT_WIDTH)
     directory.extras = body.extras
     for tick, member, column in body.breaks:
         directory.breaks.setdefault((member, column), []).append(tick)
     return directory
-
-
-def _numbers(packed: Sequence[bytes]) -> list[Integers]:
-    """Read lists of numbers back, all into one piece of memory: hundreds of small ones would keep what is around."""
-    all_ = np.frombuffer(b"".join(packed), "<u4").astype(np.int64)
-    return np.split(all_, np.cumsum([len(one) // 4 for one in packed]))[:-1]
 
 
 _NONE: Integers = np.zeros(0, dtype=np.int64)

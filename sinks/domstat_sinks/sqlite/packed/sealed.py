@@ -59,7 +59,7 @@ class SealedTicks:
             return
         if stream is None:
             raise DamagedError(f"segment {segment} is missing")
-        per_tick = max(sum(len(shape) for shape in directory.shapes), 1)
+        per_tick = max(len(directory.shapes.flat), 1)
         size = max(WINDOW_VALUES // per_tick, 1)
         for start in range(places[0], places[-1] + 1, size):
             window = self._window(segment, directory, range(start, min(start + size, len(directory))))

@@ -15,8 +15,9 @@ from msgspec import Struct
 from domstat.catalog import ValueType, look_up
 from domstat_sinks.sqlite.heads.row import DamagedError, Words
 from domstat_sinks.sqlite.packed.chunk import Chunk
-from domstat_sinks.sqlite.packed.directory import EVERYTHING, GROUP, Directory, Integers, decode
+from domstat_sinks.sqlite.packed.directory import EVERYTHING, GROUP, Directory, decode
 from domstat_sinks.sqlite.packed.prediction import PREDICTED, predict
+from domstat_sinks.sqlite.packed.ragged import Integers
 from domstat_sinks.sqlite.schema import chunk_id
 
 DIRECTORIES_KEPT = 64

@@ -10,7 +10,8 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from domstat_sinks.sqlite.packed.directory import GROUP, Directory, Flags, Integers
+from domstat_sinks.sqlite.packed.directory import GROUP, Directory, Flags
+from domstat_sinks.sqlite.packed.ragged import Integers
 
 
 class FieldSeries(Struct, frozen=True):
@@ -31,14 +32,10 @@ class SeriesIndex:
 
     def __init__(self, directory: Directory) -> None:
         self.directory = directory
-        self._columns: Integers = np.concatenate([*directory.shapes, _NONE])
-        """Of all shapes, one behind the other."""
-        self._shape_of: Integers = np.repeat(np.arange(len(directory.shapes)), [len(of) for of in directory.shapes])
-        """By place in these, the column's shape."""
         self._ticks_of_layout = np.bincount(directory.layout_of, minlength=len(directory.layouts))
-        records = np.concatenate([*directory.layouts, _NO_RECORDS])
+        records = directory.layouts.flat
         order = np.argsort(records[:, 0], kind="stable")
-        self._layouts = np.repeat(np.arange(len(directory.layouts)), [len(of) for of in directory.layouts])[order]
+        self._layouts = directory.layouts.numbers()[order]
         self._members, self._shapes = records[order, 0], records[order, 1]
         """Of all records of all layouts, by member: layout, member and shape."""
         self._ticks: dict[tuple[int, ...], Integers] = {}
@@ -47,15 +44,16 @@ class SeriesIndex:
 
     def of(self, field: int) -> FieldSeries:
         """Return the series of a field, by its number in the file."""
-        chosen = np.flatnonzero(self.directory.field_of[self._columns] == field)
+        shapes = self.directory.shapes
+        chosen = np.flatnonzero(self.directory.field_of[shapes.flat] == field)
         if not len(chosen):
             return _NO_SERIES
-        columns = self._columns[chosen]
+        columns = shapes.flat[chosen]
         if (columns == columns[0]).all():  # as of most fields, and quicker than what follows
             columns, ranks = columns[:1], np.zeros(len(columns), dtype=np.int64)
         else:
             columns, ranks = np.unique(columns, return_inverse=True)
-        counts = np.bincount(self._shape_of[chosen], minlength=len(self.directory.shapes))
+        counts = np.bincount(shapes.rows_at(chosen), minlength=len(shapes))
         key = counts.tobytes(), ranks.tobytes()
         known = self._alike.get(key)
         if known is None:
@@ -82,7 +80,7 @@ class SeriesIndex:
     def ticks(self, member: int, column: int) -> Integers:
         """Return the ticks in which a member has a value in a column."""
         first, last = np.searchsorted(self._members, (member, member + 1)).tolist()
-        shapes = self._shape_of[self._columns == column]
+        shapes = self.directory.shapes.rows_at(np.flatnonzero(self.directory.shapes.flat == column))
         layouts = tuple(self._layouts[first:last][np.isin(self._shapes[first:last], shapes)].tolist())
         known = self._ticks.get(layouts)
         if known is None:
@@ -91,5 +89,4 @@ class SeriesIndex:
 
 
 _NONE: Integers = np.zeros(0, dtype=np.int64)
-_NO_RECORDS: Integers = np.zeros((0, 3), dtype=np.int64)
 _NO_SERIES = FieldSeries(_NONE, _NONE, _NONE, _NONE, np.zeros(0, dtype=np.bool_))

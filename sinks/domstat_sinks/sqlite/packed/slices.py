@@ -24,14 +24,15 @@ from domstat_sinks.sqlite.heads.rows import LayoutRead, Rows, ShapeRead, Subject
 from domstat_sinks.sqlite.packed.directory import (
     EVERYTHING,
     GROUP,
+    LAYOUT_WIDTH,
     Column,
     Directory,
     Flags,
     Index,
-    Integers,
     Member,
     members_of,
 )
+from domstat_sinks.sqlite.packed.ragged import Integers, Ragged
 
 Places: TypeAlias = "np.ndarray[Any, np.dtype[np.int32]]"
 
@@ -74,18 +75,17 @@ class Columns:
         self._of_shapes: dict[int, tuple[ShapeRead, Integers]] = {}
         """By the number of the very object, which is kept with it."""
 
-    def together(self, shapes: Sequence[ShapeRead]) -> tuple[list[Column], list[bool], list[Integers]]:
+    def together(self, shapes: Sequence[ShapeRead]) -> tuple[list[Column], list[bool], Ragged]:
         """Return all columns of *shapes*, each once, whether they count, and by shape the places of its own."""
         if len(self._of_shapes) > 2 * len(shapes) + SHAPES_SPARE:
             self._clear()
         of_shapes = [self._of(shape) for shape in shapes]
         found, places = np.unique(np.concatenate([*of_shapes, _NONE]), return_inverse=True)
         chosen = found.tolist()
-        ends = np.cumsum([len(own) for own in of_shapes])[:-1]
         return (
             [self._index.items[number] for number in chosen],
             [self._are_counters[number] for number in chosen],
-            np.split(places, ends) if len(shapes) else [],
+            Ragged(places, [len(own) for own in of_shapes]),
         )
 
     def _of(self, shape: ShapeRead) -> Integers:
@@ -109,12 +109,13 @@ class Skeleton:
         """*is_kept* says that other slices will have it too, so that what one asks once is remembered."""
         members, names, shapes = Index(), Index(), Index()
         pattern = Directory()
+        places: list[tuple[int, int, int]] = []
         for layout in layouts:
-            places = []
             whose = members_of([(entry.kind, entry.uuid, entry.name, entry.incarnation) for entry in layout.entries])
             for entry, member, shape in zip(layout.entries, whose, layout.shapes, strict=True):
                 places.append((members.place(member), shapes.place(id(shape), shape), names.place((entry.name,))))
-            pattern.layouts.append(np.array(places, dtype=np.int64).reshape(-1, 3))
+        records = np.array(places, dtype=np.int64).reshape(-1, LAYOUT_WIDTH)
+        pattern.layouts = Ragged(records, [len(layout.entries) for layout in layouts])
         self.shapes: list[ShapeRead] = shapes.items
         """The shapes as they were read, in the directory's order."""
         pattern.members, pattern.names = members.items, [name for (name,) in names.items]

@@ -16,7 +16,7 @@ import numpy as np
 from domstat.catalog import ValueType
 from domstat.history import Span
 from domstat_sinks.sqlite.heads.layout import I64_MAX
-from domstat_sinks.sqlite.packed.directory import Integers
+from domstat_sinks.sqlite.packed.ragged import Integers
 from domstat_sinks.sqlite.packed.segments import Reals, Segments
 
 Values = TypeVar("Values", bound=Any)
