@@ -245,6 +245,21 @@ def test_run_keeps_a_history_of_the_test_driver(config: Callable[[str], str], tm
     assert done.stdout.splitlines() == ["kind,host,domain", "agent,t,", "guest,t,test", "host,t,"]
 
 
+def test_a_stop_that_came_before_it_was_listened_for_counts(config: Callable[[str], str], tmp_path: Path) -> None:
+    path = config(state(tmp_path) + '[[sinks]]\ntype = "sqlite"\n')
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # as the container's entry point does
+    try:
+        agent = subprocess.Popen([*COMMAND, "run", "--config", path], stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with agent:
+        agent.send_signal(signal.SIGTERM)
+        try:
+            assert agent.wait(60) == 0
+        finally:
+            agent.kill()
+
+
 def test_a_closed_pipe_ends_the_agent_quietly(config: Callable[[str], str], tmp_path: Path) -> None:
     path = config(state(tmp_path) + '[[sinks]]\ntype = "stdout"\nformat = "json"\n')
     with (tmp_path / "log").open("w") as log:

@@ -79,6 +79,10 @@ def guests(host: Booted) -> set[str]:
     return {json.loads(line)["domain"] for line in listed if line.startswith("{")}
 
 
+def exit_code(host: Booted) -> int:
+    return int(host.run("podman", "inspect", "--format", "{{.State.ExitCode}}", "domstat"))
+
+
 def is_healthy(host: Booted) -> bool:
     """Whether the image's health check says so."""
     return "yes" in host.run("sh", "-c", "podman healthcheck run domstat >/dev/null && echo yes || true")
@@ -100,9 +104,14 @@ def test_it_has_no_rights_and_one_folder(container: Booted) -> None:
     assert "Read-only" in container.run(*INSIDE, "touch", "/etc/was-here", fails=True)
 
 
+def test_it_ends_as_asked_although_it_has_only_just_begun(container: Booted) -> None:
+    container.run("podman", "stop", "domstat")
+    assert exit_code(container) == 0
+
+
 def test_it_ends_as_asked_and_another_one_goes_on(container: Booted) -> None:
     container.wait_for(lambda: {WRITER.name, BURNER.name} <= guests(container), "guests in the history")
     container.run("podman", "stop", "domstat")
-    assert container.run("podman", "inspect", "--format", "{{.State.ExitCode}}", "domstat").strip() == "0"
+    assert exit_code(container) == 0
     start(container)
     assert {WRITER.name, BURNER.name} <= guests(container)

@@ -68,7 +68,11 @@ def moment(option: str, text: str | None, default_ms: int) -> int:
 
 
 def on_stop_signals(stop: Callable[[], None]) -> None:
-    """Have SIGINT and SIGTERM call *stop*; a second one ends the process at once."""
+    """Have SIGINT and SIGTERM call *stop*; a second one ends the process at once.
+
+    One that came before counts where it was blocked until now. To a container's first process no other way is open: the
+    kernel drops what that one neither blocks nor handles.
+    """
 
     def handle(_number: int, _frame: object) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -77,6 +81,7 @@ def on_stop_signals(stop: Callable[[], None]) -> None:
 
     signal.signal(signal.SIGINT, handle)
     signal.signal(signal.SIGTERM, handle)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
 
 
 def leave(code: int) -> NoReturn:
