@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -41,16 +42,31 @@ def pss_kib(pid: int) -> int:
 
 
 def children(pid: int) -> list[int]:
-    """Return the pids of the processes that *pid* started and that have not been collected."""
-    return [
-        int(word) for task in Path(f"/proc/{pid}/task").iterdir() for word in (task / "children").read_text().split()
-    ]
+    """Return the pids of the processes that *pid* started and that have not been collected.
+
+    A thread that ends hands its children to another, which may have been read already: all are read again then.
+
+    :raises FileNotFoundError: there is no such process
+    """
+    tasks = Path(f"/proc/{pid}/task")
+    while True:
+        threads = set(tasks.iterdir())
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended
+            found = [int(word) for thread in threads for word in (thread / "children").read_text().split()]
+            if threads <= set(tasks.iterdir()):
+                return found
 
 
 def descendants(pid: int) -> list[int]:
-    """Return the pids of all processes below *pid*."""
-    below = children(pid)
-    return below + [grandchild for child in below for grandchild in descendants(child)]
+    """Return the pids of all processes below *pid*; one that has just ended has none below it.
+
+    :raises FileNotFoundError: there is no process *pid*
+    """
+    found = children(pid)
+    for child in tuple(found):
+        with suppress(FileNotFoundError):
+            found += descendants(child)
+    return found
 
 
 class Sampled(Struct, frozen=True):

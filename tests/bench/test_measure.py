@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -35,6 +36,39 @@ def test_the_cpu_time_of_another_process_is_read() -> None:
         assert measure.cpu_ns(child.pid) > 0
         assert measure.pss_kib(child.pid) > 0
         assert child.pid in measure.children(os.getpid())
+
+
+def test_children_are_all_found_while_threads_come_and_go() -> None:
+    """A child is that of the thread that started it and, when that ends, of another."""
+    ends = threading.Event()
+
+    def come_and_go() -> None:
+        while not ends.is_set():
+            thread = threading.Thread(target=_burn, args=(0.0001,))
+            thread.start()
+            thread.join()
+
+    sleeping = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with (
+        subprocess.Popen(sleeping, stdin=subprocess.PIPE) as child,
+        ThreadPoolExecutor(max_workers=2) as pool,
+    ):
+        try:
+            for _ in range(2):
+                pool.submit(come_and_go)
+            assert all(child.pid in measure.children(os.getpid()) for _ in range(500))
+        finally:
+            ends.set()
+
+
+def test_a_process_that_is_gone_has_nothing_below_it_but_to_who_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    with pytest.raises(FileNotFoundError):
+        measure.children(gone.pid)
+    own = measure.children
+    monkeypatch.setattr(measure, "children", lambda pid: [gone.pid] if pid == os.getpid() else own(pid))
+    assert measure.descendants(os.getpid()) == [gone.pid]
 
 
 def test_a_sample_needs_a_value() -> None:

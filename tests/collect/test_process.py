@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from domstat.collect import wire
 from domstat.collect.errors import ClosedError, CollectError, WorkerDiedError
 from domstat.collect.process import STDERR_LINE_MAX, Mailbox, WorkerProcess
 from domstat.model import Stamp
+from domstat_bench.measure import children
 from faked import FAKE, STARTED_S, descriptors, eventually, is_alive, is_reaped, number_workers
 from heard import Log
 
@@ -220,13 +220,8 @@ def test_a_killed_worker_is_gone_and_reaped(make: Make) -> None:
 def test_what_a_worker_started_is_killed_with_it(make: Make) -> None:
     process = make("hang-deaf")
     process.ask(ASK)
-    tasks = Path(f"/proc/{process.pid}/task")
-
-    def children() -> list[int]:
-        return [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
-
-    assert eventually(lambda: bool(children()))
-    (child,) = children()
+    assert eventually(lambda: bool(children(process.pid)))
+    (child,) = children(process.pid)
     process.kill()
     assert eventually(lambda: not is_alive(child))
 

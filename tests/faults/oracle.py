@@ -21,6 +21,7 @@ from msgspec.structs import asdict
 
 from domstat import jsonlines
 from domstat.model import Batch, Gap, Kind, Record
+from domstat_bench.measure import children
 from domstat_sinks.sqlite import SqliteSink
 from domstat_sinks.sqlite.sink import SqliteSettings
 from faketime import rss_kib
@@ -258,15 +259,7 @@ def weight_of(pids: Iterable[int]) -> Weight:
 def family(agent: Agent) -> list[int]:
     """Return the pids of an agent and of the workers that it has started and that still run."""
     pid = agent.process.pid
-    children = Path(f"/proc/{pid}/task").glob("*/children")
-    return [pid, *(int(child) for file in children for child in _read(file).split())]
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text()
-    except OSError:  # the thread has ended
-        return ""
+    return [pid, *children(pid)]
 
 
 def weigh(agent: Agent) -> dict[str, dict[str, int]]:

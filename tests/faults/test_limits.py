@@ -20,6 +20,7 @@ import pytest
 
 from domstat.deliver.journal import FILE as JOURNAL
 from domstat.jsonlines import read_time
+from domstat_bench.measure import children
 from domstat_sinks.sqlite import connect
 from real.conftest import Agent
 
@@ -96,8 +97,7 @@ def written_to(tmp_path: Path) -> set[int]:
 
 
 def worker_of(agent: Agent) -> int:
-    tasks = Path(f"/proc/{agent.process.pid}/task").iterdir()
-    (worker,) = {int(child) for task in tasks for child in (task / "children").read_text().split()}
+    (worker,) = children(agent.process.pid)
     return worker
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from domstat.status import ask, read
+from domstat_bench.measure import children
 from domstat_lab.libvirtd import PrivateLibvirtd
 from domstat_sinks.sqlite import connect
 from real.conftest import Agent
@@ -73,11 +74,6 @@ def config_of(folder: Path, uri: str, number: int) -> str:
     )
 
 
-def workers_of(pid: int) -> set[int]:
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return {int(child) for task in tasks for child in (task / "children").read_text().split()}
-
-
 def replace_file(path: Path, content: bytes) -> None:
     """Put a file in place at once: the agent must never see half of one, since it would refuse that too."""
     fresh = path.with_suffix(".new")
@@ -122,7 +118,7 @@ def test_reloads_cost_neither_a_tick_nor_a_record(
     agent = run_agent(interval=f"{INTERVAL_MS}ms")
     agent.wait_ticks(2)
     path = tmp_path / "domstat.toml"
-    (worker,) = workers_of(agent.process.pid)
+    (worker,) = children(agent.process.pid)
     began = time.monotonic()
     wrong = 0
     for number in range(reloads):
@@ -136,10 +132,10 @@ def test_reloads_cost_neither_a_tick_nor_a_record(
     replace_file(path, config_of(tmp_path, lab.uri_ro, 0).encode())
     reload(agent, tmp_path, reloads + 1)
     agent.wait_more_ticks(4)
-    assert worker in workers_of(agent.process.pid), "the worker of the host that never changed"
+    assert worker in children(agent.process.pid), "the worker of the host that never changed"
     threads = len(list(Path(f"/proc/{agent.process.pid}/task").iterdir()))
     descriptors = len(list(Path(f"/proc/{agent.process.pid}/fd").iterdir()))
-    agent.wait_for(lambda: len(workers_of(agent.process.pid)) == 2, "end of the workers that were replaced")
+    agent.wait_for(lambda: len(children(agent.process.pid)) == 2, "end of the workers that were replaced")
     agent.stop()
 
     records = [json.loads(line) for line in (tmp_path / "stdout.jsonl").read_text().splitlines()]

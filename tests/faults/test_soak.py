@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from domstat_bench.measure import children
 from domstat_lab import guests
 from domstat_lab.libvirtd import PrivateLibvirtd
 from domstat_lab.spec import tiny
@@ -25,7 +26,7 @@ from real.conftest import Agent
 
 from . import test_reload
 from .oracle import say
-from .test_reload import config_of, replace_file, workers_of
+from .test_reload import config_of, replace_file
 
 INTERVAL_MS = 100
 SHORT_S, LONG_S = 15.0, 1800.0
@@ -61,7 +62,7 @@ def often(config: str) -> str:
 def held(pid: int) -> dict[str, int] | None:
     """Return what an agent and its workers hold; None if one of them ended meanwhile."""
     try:
-        processes = [pid, *workers_of(pid)]
+        processes = [pid, *children(pid)]
         pss = [
             int(line.split()[1])
             for one in processes

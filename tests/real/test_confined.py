@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from domstat_bench.measure import children
 from domstat_lab.libvirtd import PrivateLibvirtd
 from unit_file import UNIT
 
@@ -106,15 +107,6 @@ def status_of(pid: int) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-def children_of(pid: int) -> list[int]:
-    """Return the children of all of a process's threads."""
-    return [int(child) for thread in Path(f"/proc/{pid}/task").iterdir() for child in _children_of(thread)]
-
-
-def _children_of(thread: Path) -> list[str]:
-    return (thread / "children").read_text().split()
-
-
 def test_the_agent_does_all_its_work_under_them(run_confined: Confined, state: Path, tmp_path: Path) -> None:
     (state / "domstat.toml").write_text(
         f'[agent]\nstate_dir = "{confined.STATE}"\ninterval = "500ms"\nstatus_group = "nogroup"\n'
@@ -142,7 +134,8 @@ def test_the_agent_does_all_its_work_under_them(run_confined: Confined, state: P
 
     wait_for(lambda: len(guests()) >= 12)
     wait_for(lambda: '"survey"' in log.read_text())
-    worker, *_ = children_of(agent.pid)
+    wait_for(lambda: len(children(agent.pid)) == 1)  # a survey has a worker of its own, which ends with it
+    (worker,) = children(agent.pid)
     for pid in (agent.pid, worker):
         found = status_of(pid)
         assert found["Uid"].split() == [str(UID)] * 4
