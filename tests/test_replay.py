@@ -461,7 +461,7 @@ def test_what_was_replayed_as_json_is_the_same_but_for_its_stamps(tmp_path: Path
     connection.close()
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.booleans(), st.integers(0, 7), st.integers(1, 8)), max_size=5).map(
         lambda spans: [(exact, first, first + length) for exact, first, length in spans]

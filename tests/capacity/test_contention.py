@@ -305,7 +305,7 @@ def test_every_formula_comes_to_its_figure() -> None:
     assert arithmetic.check(one.share for one in found.waits) == 2
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 2**32 - 1))
 def test_what_comes_and_goes_by_chance_makes_nobody_a_bully(seed: int) -> None:
     """Guests work, and wait, in hours of their own that have nothing to do with each other."""
@@ -321,7 +321,7 @@ def test_what_comes_and_goes_by_chance_makes_nobody_a_bully(seed: int) -> None:
     assert not answer(history).bullies
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 2**32 - 1), st.floats(0, 0.3))
 def test_a_bully_is_found_through_noise_and_holes(seed: int, holes: float) -> None:
     draw = np.random.default_rng(seed)

@@ -318,7 +318,7 @@ def test_every_share_can_be_worked_out_from_its_inputs() -> None:
         assert figure.value == pytest.approx(eval(figure.formula, {}, values))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.floats(0.0, 0.12), st.floats(0.0, 0.4))
 def test_the_verdict_is_that_of_counting_by_hand(seed: int, busy: float, holes: float) -> None:
     draw = np.random.default_rng(seed)
@@ -335,7 +335,7 @@ def test_the_verdict_is_that_of_counting_by_hand(seed: int, busy: float, holes: 
         assert found.candidates[0].share.value == pytest.approx(len(idle) / len(known))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.sets(st.integers(0, 23)), st.integers(0, 23), st.integers(3, 12))
 def test_regular_hours_are_found_wherever_the_window_begins(hours: set[int], begins: int, days: int) -> None:
     over = Grid(START_MS + begins * HOUR_MS, HOUR_MS, days * 24)

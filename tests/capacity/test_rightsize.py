@@ -339,7 +339,7 @@ def test_every_formula_comes_to_its_figure() -> None:
         assert arithmetic.check([one.recommended, one.back]) >= 1
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**32 - 1), st.floats(0.05, 6.0), st.integers(1, 12), st.floats(0, 0.4))
 def test_the_recommendation_is_that_of_the_plain_arithmetic(seed: int, level: float, vcpus: int, holes: float) -> None:
     draw = np.random.default_rng(seed)

@@ -151,7 +151,7 @@ def test_a_span_before_anything_was_seen_is_a_sentence_too(history: Made) -> Non
     assert top(figures, "cpu.cores").note
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(list(How)[:5]), st.floats(0, 0.6))
 def test_the_order_is_that_of_sorting_by_hand(seed: int, how: How, holes: float) -> None:
     draw = np.random.default_rng(seed)

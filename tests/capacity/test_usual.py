@@ -43,7 +43,7 @@ def test_of_two_figures_nothing_is_usual() -> None:
     assert np.isnan(usual(np.full(0, 1.0), Grid(START_MS, HOUR_MS, 0), SPAN)).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.floats(0.05, 0.95), st.integers(0, 23))
 def test_it_is_the_quantile_that_counting_gives(seed: int, share: float, begins: int) -> None:
     draw = np.random.default_rng(seed)

@@ -45,7 +45,7 @@ def test_a_mean_is_over_what_is_known() -> None:
     np.testing.assert_array_equal(mean(rows), [2.0, 4.0, np.nan])
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 2**32 - 1), st.floats(0, 0.2), st.sampled_from([5, 20, 30]))
 def test_it_is_what_a_look_at_every_step_finds(seed: int, holes: float, minutes: int) -> None:
     draw = np.random.default_rng(seed)

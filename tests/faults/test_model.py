@@ -234,7 +234,6 @@ def go_through(examples: int, steps: int) -> dict[str, Any]:
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
-            deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
         ),

@@ -262,7 +262,7 @@ WRITES: st.SearchStrategy[Written] = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(WRITES)
 def test_the_last_that_came_of_each_record_is_what_is_there(
     tmp_path_factory: pytest.TempPathFactory, writes: Written

@@ -53,7 +53,7 @@ def read(content: bytes, *, has_rowid: bool) -> dict[int, tuple[Sql, ...]]:
 
 
 @pytest.mark.parametrize("more", ["", "WITHOUT ROWID"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.dictionaries(st.integers(-(2**63), 2**63 - 1), st.tuples(values, values), min_size=1, max_size=60))
 def test_rows_are_read_as_they_were_written(more: str, rows: dict[int, tuple[Sql, Sql]]) -> None:
     with closing(sqlite3.connect(":memory:")) as made:

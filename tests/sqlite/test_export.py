@@ -49,7 +49,7 @@ def without_intervals(batches: list[Batch]) -> list[Batch]:
     return [replace(one, records=tuple(replace(record, interval_s=None) for record in one.records)) for one in batches]
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 2**32), st.integers(1, 4))
 def test_batches_come_back_with_their_stamps_and_the_streams_rates(
     make_history: Callable[[], History], seed: int, chunks: int

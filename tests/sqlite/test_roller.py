@@ -38,7 +38,6 @@ PROPERTY = settings(
     max_examples=12,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a seed cannot be made smaller
     suppress_health_check=[HealthCheck.function_scoped_fixture],
-    deadline=None,
 )
 
 

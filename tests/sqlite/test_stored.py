@@ -134,7 +134,7 @@ def rates_read(history: History, condition: str = "", *parameters: object) -> di
     }
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 2**32), st.integers(1, 4))
 def test_rates_equal_the_streams_to_the_last_bit(make_history: Callable[[], History], seed: int, chunks: int) -> None:
     history = make_history()

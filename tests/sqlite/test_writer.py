@@ -272,7 +272,7 @@ values = st.one_of(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.dictionaries(keys, values, min_size=1), min_size=1, max_size=6))
 def test_any_ticks_come_back_exactly(make_history: Callable[[], History], ticks: list[dict[str, int]]) -> None:
     history = make_history()

@@ -276,7 +276,7 @@ SERIES = st.tuples(
 HUGE = [*[0.0] * 7, 1.797693106568097e308, 0.0, 1.0, -2.263535834608891e301, 0.0, 1.7976931065681205e308, 0.0]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(SERIES, st.sampled_from([1, 2, 7, 30, 400]))
 @example(Series(0, 12 * HOUR, np.array(HUGE)), 1)
 def test_any_series_has_finite_lines_in_order_or_is_refused_in_a_sentence(series: Series, steps: int) -> None:
@@ -297,7 +297,7 @@ def test_any_series_has_finite_lines_in_order_or_is_refused_in_a_sentence(series
     assert 0 <= chances[0] <= chances[-1] <= 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 1000), st.sampled_from([1e-6, 0.37, 1024.0, 1e9]))
 def test_a_series_in_other_units_has_the_same_projection_in_these(seed: int, scale: float) -> None:
     values = np.abs(np.cumsum(noise(150, 1, seed))) + 1
