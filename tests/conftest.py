@@ -1,16 +1,17 @@
-"""What every test may use: the option to rewrite golden files, a logger that remembers."""
+"""What every test may use: the option to rewrite golden files, a logger that remembers, figures that are shown."""
 
 from __future__ import annotations
 
 import gc
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from heard import Log
+from shown import Show, Shown, noting
 
 # No test measures how fast examples run, and a busy machine must fail none. The same examples every time: a run that
 # fails fails again, and one that does not says something of the next. To look for others: --hypothesis-profile=chance.
@@ -36,6 +37,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden files anew instead of comparing")
+
+
+@pytest.hookimpl(trylast=True)  # pytest's terminal is made in this hook as well
+def pytest_configure(config: pytest.Config) -> None:
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None:  # a process that pytest-xdist has started has none
+        config.pluginmanager.register(Shown(terminal))
+
+
+@pytest.fixture
+def show(record_property: Callable[[str, object], None]) -> Show:
+    return noting(record_property)
 
 
 @pytest.fixture

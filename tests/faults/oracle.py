@@ -55,14 +55,9 @@ def seed() -> int:
     return chosen
 
 
-def say(figures: dict[str, Any], capsys: pytest.CaptureFixture[str] | None = None) -> None:
-    """Print a test's figures as one JSON line; with *capsys* it is seen even if the test passes."""
-    line = json.dumps(figures) + "\n"
-    if capsys is None:
-        sys.stdout.write(line)
-        return
-    with capsys.disabled():
-        sys.stdout.write("\n" + line)
+def say(figures: dict[str, Any]) -> None:
+    """Print a test's figures as one line of JSON, which is seen if the test fails."""
+    sys.stdout.write(json.dumps(figures) + "\n")
 
 
 def at_best(attempt: Callable[[Path], dict[str, Any]], folder: Path, in_time: Callable[[dict[str, Any]], None]) -> None:

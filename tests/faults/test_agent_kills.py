@@ -29,9 +29,10 @@ from domstat.deliver.files import look
 from domstat.deliver.journal import FILE
 from domstat.model import Kind, Record
 from domstat_sinks.sqlite import connect
+from shown import Show
 
 from .journals import integrity
-from .oracle import percentile, say, seed
+from .oracle import percentile, seed
 
 AT_ONCE = 2
 """Agents at work at the same time, each in a folder of its own."""
@@ -258,19 +259,15 @@ def assert_held(figures: dict[str, Any]) -> None:
         assert agent["ticks"] > figures["kills"] / AT_ONCE
 
 
-def test_an_agent_that_is_killed_loses_nothing_that_it_has_collected(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_agent_that_is_killed_loses_nothing_that_it_has_collected(tmp_path: Path, show: Show) -> None:
     figures = go_through(tmp_path, KILLS_SHORT)
-    say(figures, capsys)
+    show(figures)
     assert_held(figures)
 
 
 @pytest.mark.faults
-def test_an_agent_that_is_killed_a_thousand_times_loses_nothing_and_is_soon_back(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_agent_that_is_killed_a_thousand_times_loses_nothing_and_is_soon_back(tmp_path: Path, show: Show) -> None:
     figures = go_through(tmp_path, KILLS_LONG)
-    say(figures, capsys)
+    show(figures)
     assert_held(figures)
     assert figures["start_to_commit_s"]["p99"] <= STARTS_S_MAX

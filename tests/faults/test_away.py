@@ -24,8 +24,9 @@ from domstat_sinks.influxdb import InfluxdbSink
 from domstat_sinks.influxdb.settings import InfluxdbSettings
 from faked import eventually
 from heard import Log
+from shown import Show
 
-from .oracle import percentile, say
+from .oracle import percentile
 
 TICKS = 2_160
 """Six hours of the long form."""
@@ -135,7 +136,7 @@ def carried(spool: Spool, sink: Any, name: str, folder: Path, log: Log) -> tuple
 
 @pytest.mark.parametrize("ticks", [SHORT_TICKS, pytest.param(TICKS, marks=pytest.mark.faults)])
 def test_a_store_that_was_away_gets_everything_and_what_is_fresh_at_once(
-    spool: Spool, victoria: VictoriaMetrics, tmp_path: Path, log: Log, ticks: int, capsys: pytest.CaptureFixture[str]
+    spool: Spool, victoria: VictoriaMetrics, tmp_path: Path, log: Log, ticks: int, show: Show
 ) -> None:
     settings = InfluxdbSettings(url=victoria.url)
     courier, store = carried(spool, InfluxdbSink(settings), "victoria", tmp_path, log)
@@ -162,7 +163,7 @@ def test_a_store_that_was_away_gets_everything_and_what_is_fresh_at_once(
     fresh = [(at - max(clock.offered[number], first_back)) / TICK_S for number, at in store.stored if number >= back]
     found = stored_in(victoria)
     expected = [(BEGIN_MS + STEP_MS * number, number * 1_000_000) for number in range(count)]
-    say(
+    show(
         {
             "test": "store away",
             "ticks": count,
@@ -177,7 +178,6 @@ def test_a_store_that_was_away_gets_everything_and_what_is_fresh_at_once(
             "fresh_lag_ticks_max": round(max(fresh), 2),
             "other_lag_ticks_max": round(max((at - clock.offered[number]) / TICK_S for number, at in well.stored), 2),
         },
-        capsys,
     )
     assert set(found) == {f"uuid-{guest}" for guest in range(GUESTS)}
     assert all(points == expected for points in found.values()), "every tick of every guest, once"

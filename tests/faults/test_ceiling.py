@@ -20,8 +20,9 @@ from domstat_lab import crowd, guests
 from domstat_lab.libvirtd import PrivateLibvirtd
 from domstat_lab.spec import tiny
 from real.conftest import BURNER, NAUGHTY, SLEEPER, WRITER, Agent
+from shown import Show
 
-from .oracle import Tick, Told, at_best, coverage, negative_rates, say, seed
+from .oracle import Tick, Told, at_best, coverage, negative_rates, seed
 
 ONE_TOO_MANY = crowd.DOMAINS_MAX + 1
 
@@ -112,10 +113,10 @@ def test_one_guest_more_than_an_answer_holds_is_no_loss(
 
 @pytest.mark.faults
 def test_one_guest_more_than_an_answer_holds_is_no_loss_for_long(
-    run_agent: Callable[..., Agent], lab: PrivateLibvirtd, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run_agent: Callable[..., Agent], lab: PrivateLibvirtd, tmp_path: Path, show: Show
 ) -> None:
     figures = go_beyond(run_agent, lab, tmp_path, ticks=12)
-    say(figures, capsys)
+    show(figures)
     assert_all_were_there(figures)
     assert_two_calls_do(figures)
 
@@ -278,9 +279,9 @@ def test_calls_longer_than_the_interval_cost_ticks_and_nothing_else_for_long(
     lab: PrivateLibvirtd,
     slow_guests: list[str],
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    show: Show,
 ) -> None:
     figures = go_slowly(run_agent, lab, tmp_path, set(slow_guests), LONG_S)
-    say(figures, capsys)
+    show(figures)
     assert_held(figures)
     assert_in_time(figures, ERROR_MAX[LONG_S])

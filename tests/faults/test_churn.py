@@ -15,10 +15,11 @@ import pytest
 from domstat_lab import image
 from domstat_lab.libvirtd import PrivateLibvirtd
 from real.conftest import Agent
+from shown import Show
 
 from . import happenings, truth
 from .churn import PREFIX, Menagerie
-from .oracle import Told, say, seed
+from .oracle import Told, seed
 from .stored import stored_otherwise
 from .truth import Eye, Look
 
@@ -113,13 +114,13 @@ def test_guests_that_churn_are_told_apart_and_rated_truly(
     tmp_path: Path,
     menagerie: Menagerie,
     eye: Eye,
-    capsys: pytest.CaptureFixture[str],
+    show: Show,
 ) -> None:
     menagerie.add_linux()
     menagerie.add_tiny(1, persistent=False)
     menagerie.add_tiny(2, persistent=True)
     figures, examples = churn(run_agent, tmp_path, menagerie, eye, SHORT_DEEDS, SHORT_PERIOD_S)
-    say(figures, capsys)
+    show(figures)
     assert_held(figures, examples)
 
 
@@ -129,11 +130,11 @@ def test_guests_that_churn_for_long_are_told_apart_and_rated_truly(
     tmp_path: Path,
     menagerie: Menagerie,
     eye: Eye,
-    capsys: pytest.CaptureFixture[str],
+    show: Show,
 ) -> None:
     menagerie.add_linux()
     menagerie.add_tiny(3, persistent=False)
     menagerie.add_tiny(4, persistent=True)
     figures, examples = churn(run_agent, tmp_path, menagerie, eye, LONG_DEEDS, LONG_PERIOD_S)
-    say(figures, capsys)
+    show(figures)
     assert_held(figures, examples)

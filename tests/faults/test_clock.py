@@ -8,7 +8,6 @@ from __future__ import annotations
 import bisect
 import json
 import random
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -26,6 +25,7 @@ from domstat.model import Moment, Stamp, moment_within
 from domstat_sinks.sqlite import connect
 from faketime import STEPS_S, WallClock, boot_s, missed, rss_kib
 from real.conftest import BURNER, Agent
+from shown import Show
 
 from .oracle import at_best
 
@@ -155,17 +155,6 @@ class Steps:
         return lost
 
 
-@pytest.fixture
-def report(capsys: pytest.CaptureFixture[str]) -> Callable[[dict[str, Any]], None]:
-    """Print a test's figures, as one JSON line."""
-
-    def write(figures: dict[str, Any]) -> None:
-        with capsys.disabled():
-            sys.stdout.write("\n" + json.dumps(figures) + "\n")
-
-    return write
-
-
 def go_through(
     run_agent: Callable[..., Agent], folder: Path, rounds: list[tuple[str, ...]], interval_s: float
 ) -> dict[str, Any]:
@@ -222,10 +211,8 @@ def test_an_agent_outlives_steps_of_its_clock(run_agent: Callable[..., Agent], t
 
 
 @pytest.mark.faults
-def test_an_agent_outlives_many_steps_of_its_clock(
-    run_agent: Callable[..., Agent], tmp_path: Path, report: Callable[[dict[str, Any]], None]
-) -> None:
+def test_an_agent_outlives_many_steps_of_its_clock(run_agent: Callable[..., Agent], tmp_path: Path, show: Show) -> None:
     figures = go_through(run_agent, tmp_path, [LONG] * ROUNDS, 1.0)
-    report(figures)
+    show(figures)
     assert_held(figures)
     assert_in_time(figures)

@@ -28,8 +28,9 @@ from domstat.state import StateError, StateLock
 from faked import eventually
 from heard import Log
 from records import COLLECT, HOST, UUID, batch, gap_record, guest_record, host_record
+from shown import Show
 
-from .oracle import say, seed
+from .oracle import seed
 from .rig import made
 from .takers import Dead, Living
 
@@ -152,20 +153,16 @@ def flip(whole: Path, folder: Path, stride: int, ending: str = "") -> dict[str, 
     return {"test": "damage", "seed": chosen, "bytes": size, "outcomes": dict(outcomes), "wrong": wrong}
 
 
-def test_a_bit_flipped_in_some_pages_is_noticed_or_does_no_harm(
-    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bit_flipped_in_some_pages_is_noticed_or_does_no_harm(whole: Path, tmp_path: Path, show: Show) -> None:
     figures = flip(whole, tmp_path, STRIDES["short"])
-    say(figures, capsys)
+    show(figures)
     assert figures["wrong"] == {}
 
 
 @pytest.mark.faults
-def test_a_bit_flipped_anywhere_is_noticed_or_does_no_harm(
-    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bit_flipped_anywhere_is_noticed_or_does_no_harm(whole: Path, tmp_path: Path, show: Show) -> None:
     figures = flip(whole, tmp_path, STRIDES["long"])
-    say(figures, capsys)
+    show(figures)
     assert figures["wrong"] == {}
 
 

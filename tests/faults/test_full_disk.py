@@ -23,9 +23,9 @@ from domstat.deliver.spool import Spool
 from faked import eventually
 from faketime import rss_kib
 from heard import Log
+from shown import Show
 
 from .journals import integrity
-from .oracle import say
 from .rig import made
 from .takers import Dead, Living
 
@@ -118,7 +118,7 @@ class Filling:
 
 
 def test_a_full_disk_costs_a_dead_sink_what_is_counted_and_a_living_one_nothing(
-    disk: Path, log: Log, capsys: pytest.CaptureFixture[str]
+    disk: Path, log: Log, show: Show
 ) -> None:
     work = Filling(disk, log)
     until_full = work.fill()
@@ -151,7 +151,7 @@ def test_a_full_disk_costs_a_dead_sink_what_is_counted_and_a_living_one_nothing(
         "lacking": {"living": work.lacking(work.living), "dead": work.lacking(work.dead)},
         "integrity": integrity(disk / FILE),
     }
-    say(figures, capsys)
+    show(figures)
     assert figures["dropped"] == figures["lacking"] == {"living": 0, "dead": work.lacking(work.dead)}
     assert figures["integrity"] == "ok"
     assert all(courier.pending == 0 for courier in work.couriers.values())

@@ -21,8 +21,9 @@ from domstat_lab import guests, hang
 from domstat_lab.libvirtd import PrivateLibvirtd
 from domstat_lab.spec import tiny
 from real.conftest import Agent
+from shown import Show
 
-from .oracle import Tick, Told, at_best, negative_rates, percentile, say, seed, weigh
+from .oracle import Tick, Told, at_best, negative_rates, percentile, seed, weigh
 from .threadpool import busy_workers
 
 GUESTS = [f"guest-{number:02}" for number in range(1, 21)]
@@ -303,11 +304,11 @@ def test_healthy_guests_keep_their_ticks_while_others_hang(
 
 @pytest.mark.faults
 def test_healthy_guests_keep_their_ticks_while_others_hang_again_and_again(
-    run_agent: Callable[..., Agent], hall: PrivateLibvirtd, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run_agent: Callable[..., Agent], hall: PrivateLibvirtd, tmp_path: Path, show: Show
 ) -> None:
     ks = [KS[number % len(KS)] for number in range(ROUNDS)]
     figures = go_through(run_agent, hall, tmp_path, ks)
-    say(figures, capsys)
+    show(figures)
     assert_held(figures)
     assert_in_time(figures, ks)
     assert_no_growth(figures)

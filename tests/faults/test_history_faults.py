@@ -13,10 +13,10 @@ import pytest
 from domstat_sinks.sqlite import writer as writing
 from domstat_sinks.sqlite.keeping import upkeep
 from domstat_sinks.sqlite.writer import Writer
+from shown import Show
 
 from . import sealing
 from .judging import EVERYTHING, judge, prepare, said, state, undisturbed
-from .oracle import say
 from .sealing import FILE, batches
 
 EVERY_SHORT = 9
@@ -91,11 +91,9 @@ def judged(folder: Path, every: int) -> dict[str, Any]:
     return {"test": "history faults", "failed": sum(failed.values()), "kinds": len(failed), "wrong": wrong}
 
 
-def test_whichever_statement_fails_all_is_there_once_and_comes_to_the_same(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_whichever_statement_fails_all_is_there_once_and_comes_to_the_same(tmp_path: Path, show: Show) -> None:
     figures = judged(tmp_path, EVERY_SHORT)
-    say(figures, capsys)
+    show(figures)
     assert figures["wrong"] == ""
     assert figures["failed"] > 150
     assert figures["kinds"] > 40
@@ -103,11 +101,9 @@ def test_whichever_statement_fails_all_is_there_once_and_comes_to_the_same(
 
 
 @pytest.mark.faults
-def test_each_statement_fails_and_all_is_there_once_and_comes_to_the_same(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_each_statement_fails_and_all_is_there_once_and_comes_to_the_same(tmp_path: Path, show: Show) -> None:
     figures = judged(tmp_path, 1)
-    say(figures, capsys)
+    show(figures)
     assert figures["wrong"] == ""
     assert figures["failed"] > 1_000
     assert state(tmp_path / FILE) == ("ok", 0, 0)

@@ -19,10 +19,11 @@ from typing import Any
 import pytest
 
 from domstat_sinks.sqlite import schema
+from shown import Show
 
 from . import sealing
 from .judging import EVERYTHING, Dated, Said, batches_of, finish, judge, prepare, said, state, undisturbed
-from .oracle import say, seed
+from .oracle import seed
 from .sealing import FILE, LENGTH
 from .traced import CALLS, need_strace, points, traced
 
@@ -144,37 +145,35 @@ def kill_upgrades(folder: Path, limit: int | None) -> dict[str, Any]:
     return {"test": "upgrade kills", "seed": chosen, "calls": dict(ran.calls), "kills": len(tried), "wrong": wrong}
 
 
-def test_a_history_killed_at_some_system_call_has_every_tick_once_and_goes_on(
-    in_memory: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_history_killed_at_some_system_call_has_every_tick_once_and_goes_on(in_memory: Path, show: Show) -> None:
     figures = kill_writers(in_memory, KILLS_SHORT)
-    say(figures, capsys)
+    show(figures)
     assert figures["wrong"] == {}
 
 
 def test_a_file_killed_while_it_is_brought_up_to_date_is_of_one_version_or_the_other(
-    in_memory: Path, capsys: pytest.CaptureFixture[str]
+    in_memory: Path, show: Show
 ) -> None:
     figures = kill_upgrades(in_memory, UPGRADES_SHORT)
-    say(figures, capsys)
+    show(figures)
     assert figures["wrong"] == {}
 
 
 @pytest.mark.faults
 def test_a_history_killed_at_a_thousand_system_calls_has_every_tick_once_and_goes_on(
-    in_memory: Path, capsys: pytest.CaptureFixture[str]
+    in_memory: Path, show: Show
 ) -> None:
     figures = kill_writers(in_memory, KILLS_LONG)
-    say(figures, capsys)
+    show(figures)
     assert figures["wrong"] == {}
     assert figures["kills"] == KILLS_LONG
 
 
 @pytest.mark.faults
 def test_a_file_killed_at_any_system_call_of_an_upgrade_is_of_one_version_or_the_other(
-    in_memory: Path, capsys: pytest.CaptureFixture[str]
+    in_memory: Path, show: Show
 ) -> None:
     figures = kill_upgrades(in_memory, None)
-    say(figures, capsys)
+    show(figures)
     assert figures["wrong"] == {}
     assert figures["kills"] > 20

@@ -15,8 +15,9 @@ from domstat_lab import guests, hang
 from domstat_lab.libvirtd import PrivateLibvirtd
 from domstat_lab.spec import tiny
 from real.conftest import BURNER, NAUGHTY, SLEEPER, WRITER, Agent
+from shown import Show
 
-from .oracle import Tick, Told, at_best, coverage, say, seed
+from .oracle import Tick, Told, at_best, coverage, seed
 
 INTERVAL_MS = 1000
 
@@ -133,9 +134,9 @@ def test_neither_a_dead_host_nor_a_hung_guest_costs_others_a_tick(
 
 @pytest.mark.faults
 def test_neither_a_dead_host_nor_a_hung_guest_costs_others_a_tick_for_long(
-    run_agent: Callable[..., Agent], ward: PrivateLibvirtd, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run_agent: Callable[..., Agent], ward: PrivateLibvirtd, tmp_path: Path, show: Show
 ) -> None:
     figures = go_through(run_agent, ward, tmp_path, LONG_S)
-    say(figures, capsys)
+    show(figures)
     assert_held(figures)
     assert_in_time(figures)

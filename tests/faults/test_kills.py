@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from domstat.deliver.journal import FILE, DamagedError, Journal
+from shown import Show
 
 from .journals import Content, content_of, contents, entry, integrity
-from .oracle import say, seed
+from .oracle import seed
 from .traced import CALLS, need_strace, points, traced
 
 AT_ONCE = 2
@@ -89,20 +90,16 @@ def go_through_kills(folder: Path, limit: int | None) -> dict[str, Any]:
     return {"test": "kills", "seed": chosen, "calls": dict(ran.calls), "kills": len(tried), "wrong": wrong}
 
 
-def test_a_journal_killed_at_some_system_call_has_all_that_it_said_it_had(
-    in_memory: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_journal_killed_at_some_system_call_has_all_that_it_said_it_had(in_memory: Path, show: Show) -> None:
     figures = go_through_kills(in_memory, KILLS_SHORT)
-    say(figures, capsys)
+    show(figures)
     assert figures["wrong"] == {}
 
 
 @pytest.mark.faults
-def test_a_journal_killed_at_every_system_call_has_all_that_it_said_it_had(
-    in_memory: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_journal_killed_at_every_system_call_has_all_that_it_said_it_had(in_memory: Path, show: Show) -> None:
     figures = go_through_kills(in_memory, None)
-    say(figures, capsys)
+    show(figures)
     assert figures["wrong"] == {}
     assert figures["kills"] > 200
 
@@ -219,17 +216,15 @@ def go_through_errors(folder: Path, limit: int | None) -> dict[str, Any]:
 
 
 def test_what_is_collected_goes_on_to_sinks_when_writing_fails_and_into_the_journal_afterwards(
-    in_memory: Path, capsys: pytest.CaptureFixture[str]
+    in_memory: Path, show: Show
 ) -> None:
     figures = go_through_errors(in_memory, ERRORS_SHORT)
-    say(figures, capsys)
+    show(figures)
     assert figures["wrong"] == {}
 
 
 @pytest.mark.faults
-def test_whichever_write_fails_collecting_goes_on_and_nothing_acknowledged_is_lost(
-    in_memory: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_whichever_write_fails_collecting_goes_on_and_nothing_acknowledged_is_lost(in_memory: Path, show: Show) -> None:
     figures = go_through_errors(in_memory, None)
-    say(figures, capsys)
+    show(figures)
     assert figures["wrong"] == {}

@@ -22,8 +22,9 @@ from domstat_lab.processes import wait_until
 from domstat_lab.serial import COUNT, read_console
 from domstat_lab.spec import DiskSpec, GuestSpec
 from real.conftest import Agent
+from shown import Show
 
-from .oracle import Told, say, seed
+from .oracle import Told, seed
 from .stored import integral, stored_otherwise
 from .truth import now_ms
 
@@ -192,17 +193,17 @@ def assert_held(figures: dict[str, Any]) -> None:
 
 
 def test_stored_rates_add_up_to_what_a_guest_has_written(
-    run_agent: Callable[..., Agent], tmp_path: Path, load: Load, capsys: pytest.CaptureFixture[str]
+    run_agent: Callable[..., Agent], tmp_path: Path, load: Load, show: Show
 ) -> None:
     figures = bear(run_agent, tmp_path, load, SHORT_ROUNDS, SHORT_SPAN_S)
-    say(figures, capsys)
+    show(figures)
     assert_held(figures)
 
 
 @pytest.mark.faults
 def test_stored_rates_add_up_to_what_a_guest_has_written_in_many_boots(
-    run_agent: Callable[..., Agent], tmp_path: Path, load: Load, capsys: pytest.CaptureFixture[str]
+    run_agent: Callable[..., Agent], tmp_path: Path, load: Load, show: Show
 ) -> None:
     figures = bear(run_agent, tmp_path, load, LONG_ROUNDS, LONG_SPAN_S)
-    say(figures, capsys)
+    show(figures)
     assert_held(figures)

@@ -18,10 +18,11 @@ from domstat_lab.libvirtd import PrivateLibvirtd
 from domstat_lab.spec import DiskSpec, GuestSpec, tiny
 from domstat_sinks.sqlite import connect
 from real.conftest import Agent
+from shown import Show
 
 from . import happenings, truth
 from .happenings import Expected
-from .oracle import Told, say, seed
+from .oracle import Told, seed
 from .stored import stored_otherwise
 from .truth import Deed, Eye, Look, Read, now_ms
 
@@ -285,17 +286,17 @@ def assert_held(figures: dict[str, Any], examples: list[str]) -> None:
 
 
 def test_a_guest_that_migrates_there_and_back_is_one_guest_on_two_hosts(
-    watch: Callable[[Pair], Agent], tmp_path: Path, journey: Journey, capsys: pytest.CaptureFixture[str]
+    watch: Callable[[Pair], Agent], tmp_path: Path, journey: Journey, show: Show
 ) -> None:
     figures, examples = travel(watch, tmp_path, journey, (TINY,), 1)
-    say(figures, capsys)
+    show(figures)
     assert_held(figures, examples)
 
 
 @pytest.mark.faults
 def test_guests_that_migrate_again_and_again_are_the_same_on_two_hosts(
-    watch: Callable[[Pair], Agent], tmp_path: Path, journey: Journey, capsys: pytest.CaptureFixture[str]
+    watch: Callable[[Pair], Agent], tmp_path: Path, journey: Journey, show: Show
 ) -> None:
     figures, examples = travel(watch, tmp_path, journey, (TINY, WRITING), LONG_ROUNDS)
-    say(figures, capsys)
+    show(figures)
     assert_held(figures, examples)

@@ -20,8 +20,9 @@ from domstat.sink import Fatal, Reject, Retry
 from faked import eventually
 from heard import Log
 from records import batch, guest_record
+from shown import Show
 
-from .oracle import percentile, say
+from .oracle import percentile
 
 TICKS = 200
 TICK_S = 0.01
@@ -140,13 +141,11 @@ def lateness(spool: Spool, folder: Path, log: Log, odd: dict[str, Any]) -> tuple
     return [at - offered[number] for number, at in well.stored], couriers
 
 
-def test_a_sink_feels_nothing_of_whatever_others_do(
-    spool: Spool, tmp_path: Path, log: Log, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_sink_feels_nothing_of_whatever_others_do(spool: Spool, tmp_path: Path, log: Log, show: Show) -> None:
     alone, before = lateness(spool, tmp_path, log, {})
     assert before["well"].stop(60)
     beside, couriers = lateness(spool, tmp_path, log, {name: lambda act=act: Odd(act) for name, act in ODD.items()})
-    say(
+    show(
         {
             "test": "misbehaving sinks",
             "odd": len(ODD),
@@ -156,7 +155,6 @@ def test_a_sink_feels_nothing_of_whatever_others_do(
             "beside_ms_p50": round(1e3 * percentile(beside, 0.5), 2),
             "beside_ms_p99": round(1e3 * percentile(beside, 0.99), 2),
         },
-        capsys,
     )
     assert max(beside) < LATE_S_MAX
     assert eventually(lambda: couriers["rejects more than it was given"].counts.rejected == TICKS)

@@ -28,9 +28,10 @@ from domstat.deliver import courier as courier_module
 from domstat.deliver import journal as journal_module
 from domstat.deliver import memory as memory_module
 from domstat.sink import Fatal
+from shown import Show
 
 from .mirror import Model
-from .oracle import say, seed
+from .oracle import seed
 from .rig import LIMITS, CrashedError, Rig
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -242,10 +243,10 @@ def go_through(examples: int, steps: int) -> dict[str, Any]:
     return {"test": "model", "seed": chosen, "examples": examples, "steps": examples * steps, "did": dict(Machine.did)}
 
 
-def test_a_spool_does_what_its_model_does(capsys: pytest.CaptureFixture[str]) -> None:
-    say(go_through(EXAMPLES_SHORT, STEPS_SHORT), capsys)
+def test_a_spool_does_what_its_model_does(show: Show) -> None:
+    show(go_through(EXAMPLES_SHORT, STEPS_SHORT))
 
 
 @pytest.mark.faults
-def test_a_spool_does_what_its_model_does_for_long(capsys: pytest.CaptureFixture[str]) -> None:
-    say(go_through(EXAMPLES_LONG, STEPS_LONG), capsys)
+def test_a_spool_does_what_its_model_does_for_long(show: Show) -> None:
+    show(go_through(EXAMPLES_LONG, STEPS_LONG))

@@ -16,8 +16,9 @@ from domstat.model import Gap
 from domstat_lab import life
 from domstat_lab.libvirtd import PrivateLibvirtd
 from real.conftest import SLEEPER, Agent
+from shown import Show
 
-from .oracle import Tick, Told, at_best, coverage, negative_rates, percentile, say, seed, weigh
+from .oracle import Tick, Told, at_best, coverage, negative_rates, percentile, seed, weigh
 
 INTERVAL_MS = 1000
 
@@ -243,11 +244,11 @@ def test_an_outage_is_a_gap_and_two_lines(
 
 @pytest.mark.faults
 def test_many_outages_are_as_many_gaps_and_leave_nothing_behind(
-    run_agent: Callable[..., Agent], lab: PrivateLibvirtd, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run_agent: Callable[..., Agent], lab: PrivateLibvirtd, tmp_path: Path, show: Show
 ) -> None:
     kinds = [KINDS[number % len(KINDS)] for number in range(OUTAGES)]
     figures = go_through(run_agent, lab, tmp_path, kinds, LONG)
-    say(figures, capsys)
+    show(figures)
     assert_held(figures)
     assert_in_time(figures)
     assert_no_growth(figures)

@@ -14,9 +14,10 @@ import pytest
 from domstat.deliver import journal as journal_module
 from domstat.deliver.journal import DamagedError, Entry, Journal
 from domstat.deliver.position import Position
+from shown import Show
 
 from .journals import STREAM, Content, content_of
-from .oracle import say, seed
+from .oracle import seed
 from .power import Connection, Recorder, Remains, remains
 
 STEPS_SHORT, STEPS_LONG = 16, 60
@@ -164,21 +165,17 @@ def assert_held(figures: dict[str, Any]) -> None:
     assert figures["did"].keys() >= {"append", "remove"}, "there was something to lose"
 
 
-def test_a_journal_that_loses_power_has_all_that_it_said_it_had(
-    in_memory: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_journal_that_loses_power_has_all_that_it_said_it_had(in_memory: Path, show: Show) -> None:
     figures = go_through(in_memory, STEPS_SHORT, PER_DEED_SHORT)
-    say(figures, capsys)
+    show(figures)
     assert_held(figures)
     assert figures["states"] >= 200
 
 
 @pytest.mark.faults
-def test_a_journal_that_loses_power_anywhere_has_all_that_it_said_it_had(
-    in_memory: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_journal_that_loses_power_anywhere_has_all_that_it_said_it_had(in_memory: Path, show: Show) -> None:
     figures = go_through(in_memory, STEPS_LONG, PER_DEED_LONG)
-    say(figures, capsys)
+    show(figures)
     assert_held(figures)
     assert figures["states"] >= 5000
     assert figures["normal"]["lost"] > 0, "the power does go"

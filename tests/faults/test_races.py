@@ -27,8 +27,9 @@ from domstat.model import Batch
 from domstat.sink import SinkContext
 from faked import eventually
 from heard import Log
+from shown import Show
 
-from .oracle import say, seed
+from .oracle import seed
 from .rig import made
 from .takers import Dead, Living
 
@@ -185,12 +186,10 @@ TROUBLES = {
 
 
 @pytest.mark.parametrize("troubles", TROUBLES)
-def test_counts_add_up_when(
-    troubles: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_counts_add_up_when(troubles: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, show: Show) -> None:
     which, why = TROUBLES[troubles]
     figures = hammer(tmp_path, monkeypatch, SECONDS_SHORT, which)
-    say(figures, capsys)
+    show(figures)
     assert_adds_up(figures)
     assert any(why in dropped for dropped in figures["dropped"].values()), "it did happen"
 
@@ -198,8 +197,8 @@ def test_counts_add_up_when(
 @pytest.mark.faults
 @pytest.mark.parametrize("troubles", TROUBLES)
 def test_counts_add_up_for_long_when(
-    troubles: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    troubles: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, show: Show
 ) -> None:
     figures = hammer(tmp_path, monkeypatch, SECONDS_LONG, TROUBLES[troubles][0])
-    say(figures, capsys)
+    show(figures)
     assert_adds_up(figures)

@@ -23,8 +23,7 @@ from domstat_bench.measure import children
 from domstat_lab.libvirtd import PrivateLibvirtd
 from domstat_sinks.sqlite import connect
 from real.conftest import Agent
-
-from .oracle import say
+from shown import Show
 
 EVERY_S = 2.0
 RELOADS_SHORT, RELOADS_LONG = 10, 300
@@ -113,7 +112,7 @@ def test_reloads_cost_neither_a_tick_nor_a_record(
     run_agent: Callable[..., Agent],
     tmp_path: Path,
     reloads: int,
-    capsys: pytest.CaptureFixture[str],
+    show: Show,
 ) -> None:
     agent = run_agent(interval=f"{INTERVAL_MS}ms")
     agent.wait_ticks(2)
@@ -172,7 +171,7 @@ def test_reloads_cost_neither_a_tick_nor_a_record(
         "threads": threads,
         "descriptors": descriptors,
     }
-    say(figures, capsys)
+    show(figures)
     assert figures["refused"] == wrong
     assert (figures["ticks_missed"], figures["ticks_twice"], figures["records_without_rates"]) == (0, 0, 0)
     assert (figures["lost_to_history"], figures["lost_to_the_sink_that_came_and_went"]) == (0, 0)

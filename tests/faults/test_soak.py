@@ -23,9 +23,9 @@ from domstat_lab import guests
 from domstat_lab.libvirtd import PrivateLibvirtd
 from domstat_lab.spec import tiny
 from real.conftest import Agent
+from shown import Show
 
 from . import test_reload
-from .oracle import say
 from .test_reload import config_of, replace_file
 
 INTERVAL_MS = 100
@@ -139,7 +139,7 @@ def test_nothing_grows(
     run_agent: Callable[..., Agent],
     tmp_path: Path,
     lasts_s: float,
-    capsys: pytest.CaptureFixture[str],
+    show: Show,
 ) -> None:
     agent = run_agent(interval=f"{INTERVAL_MS}ms")
     agent.wait_ticks(2)
@@ -175,7 +175,7 @@ def test_nothing_grows(
         "at_the_end": looks[-1][1],
         "errors": sorted({event["event"] for event in agent.events() if event["level"] == "error"}),
     }
-    say(figures, capsys)
+    show(figures)
     assert figures["errors"] == []
     assert len(looks) > lasts_s / LOOK_S / 2
     if lasts_s == LONG_S:

@@ -15,8 +15,8 @@ from domstat_lab.servers import InfluxDB, VictoriaMetrics
 from domstat_sinks.escape import unescape_name
 from domstat_sinks.sqlite import SqliteSink, connect
 from domstat_sinks.sqlite.sink import SqliteSettings
-from faults.oracle import say
 from records import batch, guest_record
+from shown import Show
 from told import Told
 
 REFUSED_BY_LIBVIRT = {"/", "\n", "\0"}
@@ -137,10 +137,10 @@ def test_names_with_every_character_there_is_come_back_as_they_were(
     victoria: VictoriaMetrics,
     opened: Callable[..., Told],
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    show: Show,
 ) -> None:
     every = accepted(range(sys.maxunicode + 1))
     records = guests([*special(), *packed(every)])
     check(records, influxdb, victoria, opened, tmp_path)
     figures = {"test": "names", "characters": len(every), "names": len(records), "stores": 3}
-    say({**figures, "altered": 0, "injected": 0, "lost": 0}, capsys)
+    show({**figures, "altered": 0, "injected": 0, "lost": 0})

@@ -24,7 +24,6 @@ from domstat_lab.errors import LabError
 from domstat_lab.servers import Prometheus, program
 from domstat_sinks.prometheus import PrometheusSink
 from domstat_sinks.prometheus.settings import PrometheusSettings
-from faults.oracle import say
 from heard import Log
 from records import (
     agent_record,
@@ -36,6 +35,7 @@ from records import (
     other_record,
     sleeper_record,
 )
+from shown import Show
 
 CONFIG = """
 global: {{scrape_interval: {every}, scrape_timeout: {every}}}
@@ -231,14 +231,14 @@ def test_hostile_devices_and_labels_come_back_as_they_were(scraped: Scraped) -> 
 
 @pytest.mark.faults
 def test_names_with_every_character_that_libvirt_accepts_come_back_as_they_were(
-    capsys: pytest.CaptureFixture[str],
+    show: Show,
 ) -> None:
     points = (chr(point) for point in range(sys.maxunicode + 1) if point not in SURROGATES)
     accepted = "".join(character for character in points if character not in REFUSED_BY_LIBVIRT)
     texts = [accepted[at : at + PER_NAME] for at in range(0, len(accepted), PER_NAME)]
     with scraping("5s") as scraped:
         same = alike(scraped, texts)
-    say({"prometheus_names": len(texts), "characters": len(accepted), "equal": same}, capsys)
+    show({"prometheus_names": len(texts), "characters": len(accepted), "equal": same})
     assert same == len(texts)
 
 
