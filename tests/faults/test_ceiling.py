@@ -241,8 +241,9 @@ def assert_in_time(figures: dict[str, Any], error_max: float) -> None:
     """Assert what a busy machine may take time from.
 
     A guest that does not get to answer is thought to be stuck; what is due while the schedule itself does not get to
-    run is not counted.
+    run is not counted; and a first call that is too long by itself is taken for the one that was slowed.
     """
+    assert figures["parts"][0] > 1, figures
     assert (figures["workers_killed"], figures["quarantined"], figures["partial"]) == (0, 0, 0), figures
     assert figures["reasons"] == ["overload"], figures
     assert (len(figures["hints"]), figures["asked_in_parts"]) == (1, 1), figures
@@ -256,7 +257,6 @@ def assert_in_time(figures: dict[str, Any], error_max: float) -> None:
 def assert_held(figures: dict[str, Any]) -> None:
     assert figures["lacking"] == 0, figures
     assert figures["belied"] == 0, figures
-    assert figures["parts"][0] > 1, figures
     assert figures["negative_rates"] == 0, figures
     assert figures["rate_error"] <= 1e-6, figures
     assert figures["stored_otherwise"] == 0, figures
