@@ -14,6 +14,7 @@ from domstat.deliver import spool as spool_module
 from domstat.deliver.bounds import Limits, Why
 from domstat.deliver.codec import Unpacker
 from domstat.deliver.journal import Journal
+from domstat.deliver.memory import Memory
 from domstat.deliver.position import Position
 from domstat.deliver.spool import Spool
 from domstat.model import Batch
@@ -272,6 +273,37 @@ def test_what_neither_file_nor_memory_can_hold_is_lost_oldest_first_and_counted(
         assert lost == reader.dropped[Why.MEMORY] > 0
         assert take_all(spool) == [tick(i) for i in range(lost // 2, 40)]
     assert eventually(lambda: is_committed(spool))
+
+
+def test_what_the_file_has_by_now_is_not_dropped_for_a_batch_that_comes_before_that_is_noted(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or it is counted as lost, and given to every sink all the same."""
+    monkeypatch.setattr("domstat.deliver.memory.PACKED_BYTES_MAX", 0)
+    later: list[threading.Thread] = []
+
+    class Moment(Memory):
+        """Has the next batch come as soon as nothing is on its way to the disk any more."""
+
+        @property
+        def committing(self) -> int:
+            return self._committing
+
+        @committing.setter
+        def committing(self, entries: int) -> None:
+            self._committing = entries
+            if self.packed and not entries and not later:
+                later.append(threading.Thread(target=spool.offer, args=(tick(2),)))
+                later[0].start()
+                later[0].join(0.3)  # it may have to wait until all is noted
+
+    monkeypatch.setattr(spool_module, "Memory", Moment)
+    spool, reader = make(), Reader()
+    spool.enlist(reader, oldest=False)
+    offer(spool, tick(1))
+    later[0].join()
+    assert eventually(lambda: is_committed(spool))
+    assert (take_all(spool), reader.dropped, spool.figures().lost) == ([tick(1), tick(2)], {}, 0)
 
 
 def test_a_disk_that_hangs_holds_up_no_sink(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -354,38 +354,39 @@ class Spool:
         now = time.monotonic()
         with self._lock:
             entries = [entry for entry, _ in zip(self._memory.packed, range(COMMIT_BATCHES_MAX), strict=False)]
-            is_due = self._roll.is_dirty and (
-                self._stopping or now >= self._flush_due or self._keeper.failing is not None
-            )
-            if not entries and not is_due:
+            is_late = self._stopping or now >= self._flush_due or self._keeper.failing is not None
+            if not entries and not (self._roll.is_dirty and is_late):
                 return False
             positions = self._roll.to_store()
             self._committing_since = now
             self._memory.committing = len(entries)
-        try:
-            self._append(entries, positions)
-        except (sqlite3.Error, OSError, DamagedError) as error:
-            if not anew and self._begin_anew(error):
-                return self._commit_some(anew=True)
-            self._note_failing(error)
-            return False
-        finally:
+        error = self._append(entries, positions)
+        is_anew = error is not None and not anew and self._begin_anew(error)
+        with self._lock:  # in one step, or what is in the file by now might be dropped as what it never took
             self._committing_since = None
             self._memory.committing = 0
-        with self._lock:
-            self._commit_s = time.monotonic() - now
-            self._flush_due = now + FLUSH_EVERY_S
-            self._note_committed(entries, positions)
-        return True
+            if error is None:
+                self._commit_s = time.monotonic() - now
+                self._flush_due = now + FLUSH_EVERY_S
+                self._note_committed(entries, positions)
+                return True
+        if is_anew:
+            return self._commit_some(anew=True)
+        self._note_failing(error)
+        return False
 
-    def _append(self, entries: Sequence[Entry], positions: dict[str, Position]) -> None:
-        """Store *entries* and *positions*, by whatever it takes. Raises sqlite3.Error, OSError or DamagedError."""
-        journal = self._keeper.journal
-        if journal is None:
-            journal = self._keeper.open_again()
-            self._adopt(journal)
-            positions = self._roll.to_store()
-        self._keeper.append(journal, entries, positions, self._trimmer, self._low())
+    def _append(self, entries: Sequence[Entry], positions: dict[str, Position]) -> Exception | None:
+        """Store *entries* and *positions*, by whatever it takes; return why that did not work, None if it did."""
+        try:
+            journal = self._keeper.journal
+            if journal is None:
+                journal = self._keeper.open_again()
+                self._adopt(journal)
+                positions = self._roll.to_store()
+            self._keeper.append(journal, entries, positions, self._trimmer, self._low())
+        except (sqlite3.Error, OSError, DamagedError) as error:
+            return error
+        return None
 
     def _begin_anew(self, error: Exception) -> bool:
         """Set the journal aside if it is damaged, and count what only it had. Return whether there is a new one."""
